@@ -1,0 +1,276 @@
+#include "daemon.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "command_line.h"
+#include "flight.h"
+#include "hot.h"
+#include "log.h"
+#include "metrics.h"
+#include "notify.h"
+#include "permit.h"
+#include "question.h"
+#include "request.h"
+#include "server.h"
+#include "store.h"
+#include "upstream.h"
+
+enum { TICK_MS = 250, END_MS = 3000, EXIT_IN_USE = 75 };
+
+/* ---- starting ---- */
+
+static int open_store(struct daemon *d, struct error *err)
+{
+        const struct config *c = daemon_config(d);
+        struct store_options store_options = {
+                .dir = c->data_dir,
+                .min_free_bytes = c->cache_min_free,
+                .max_open_blobs = c->cache_max_open_blobs,
+                .verify_interval_days = (unsigned)(c->cache_verify_interval_ms / 86400000),
+        };
+
+        return store_open(&store_options, &d->store, err);
+}
+
+static void redirect_policy(struct daemon *d)
+{
+        d->redirects.hub = *upstream_hub(d->upstream);
+        d->redirects.hosts = (const char *const *)daemon_config(d)->upstream_redirect_hosts.v;
+        d->redirects.n_hosts = daemon_config(d)->upstream_redirect_hosts.n;
+}
+
+static unsigned worker_threads(const struct config *c)
+{
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+        return c->worker_threads ? c->worker_threads : (unsigned)MAX(cores, 4L);
+}
+
+static int start(struct daemon *d, struct error *err)
+{
+        const struct server_handler handler = {
+                .handle = request_handle,
+                .waiting = request_waiting,
+                .over = request_over,
+                .arg = d,
+        };
+
+        list_init(&d->waiting);
+        list_init(&d->streams);
+        if (open_store(d, err) < 0 || permits_new(daemon_config(d), &d->permits, err) < 0 ||
+            hot_new(daemon_config(d), &d->hot, err) < 0 ||
+            loop_new(worker_threads(daemon_config(d)), &d->loop, err) < 0 ||
+            upstream_new(d->loop, daemon_config(d), &d->upstream, err) < 0 ||
+            questions_new(d, &d->questions, err) < 0 || flights_new(d, &d->flights, err) < 0 ||
+            server_new(daemon_config(d), &handler, &d->server, err) < 0)
+                return -1;
+        redirect_policy(d);
+        return 0;
+}
+
+static void say_ready(const struct daemon *d)
+{
+        const char *at = server_address(d->server);
+
+        /* For people and for scripts that wait for it: one line on standard output. */
+        printf("hubcached %s is ready: export HF_ENDPOINT=http://%s\n", HUBCACHED_VERSION, at);
+        fflush(stdout);
+        log_event(LOG_INFO, "daemon.ready", "listen=%s upstream=%s data_dir=%s", at,
+                  daemon_config(d)->upstream_url, daemon_config(d)->data_dir);
+}
+
+/* ---- stopping ---- */
+
+static void stop_now(struct daemon *d)
+{
+        requests_cancel(d);
+        flights_close(d->flights);
+        passthrough_stop(d);
+}
+
+/* Draining -> what still runs is ended -> the server is gone -> the transfers are on disk. */
+static void stop_step(struct daemon *d)
+{
+        int64_t now = loop_now(d->loop);
+
+        if (d->server) {
+                if (server_exchanges(d->server) && now < d->drain_until_ms)
+                        return;
+                stop_now(d);
+                if (server_exchanges(d->server) && now < d->drain_until_ms + END_MS)
+                        return;
+                server_free(&d->server);
+        }
+        if (flights_empty(d->flights) || now >= d->drain_until_ms + 2 * END_MS)
+                loop_stop(d->loop);
+}
+
+static void on_tick(void *arg)
+{
+        struct daemon *d = arg;
+
+        requests_tick(d);
+        if (d->server && ++d->ticks % 4 == 0) {
+                server_sweep(d->server, clock_mono_ms());
+                metrics_set(M_CONNECTIONS, server_connections(d->server));
+                metrics_set(M_DISK_FREE, (int64_t)store_free_bytes(d->store));
+                metrics_set(M_STORE_WRITABLE, store_writable(d->store));
+                metrics_set(M_QUEUED_JOBS, loop_jobs(d->loop));
+        }
+        if (d->stopping)
+                stop_step(d);
+}
+
+static void begin_stop(struct daemon *d)
+{
+        log_event(LOG_INFO, "daemon.stopping", "requests=%u transfers=%u",
+                  server_exchanges(d->server), flights_count(d->flights));
+        notify_stopping();
+        __atomic_store_n(&d->ready, false, __ATOMIC_RELEASE);
+        d->stopping = true;
+        d->drain_until_ms = loop_now(d->loop) + daemon_config(d)->limits_drain_ms;
+        server_quiesce(d->server);
+}
+
+static void on_stop_signal(void *arg, int signum)
+{
+        struct daemon *d = arg;
+
+        (void)signum;
+        if (!d->stopping)
+                begin_stop(d);
+        else
+                d->drain_until_ms = 0; /* a second signal does not wait */
+}
+
+/* ---- reloading ---- */
+
+static void log_config_errors(const struct config_errors *errors, enum log_level level)
+{
+        char text[512];
+
+        for (size_t i = 0; i < errors->n; i++)
+                log_event(level, "config.note", "text=%s",
+                          log_escape(slice_str(errors->lines[i]), text, sizeof(text)));
+}
+
+/* A config that was replaced stays until the end: server threads may still read it, and reloads
+ * are rare. */
+static void retire(struct daemon *d, struct config *old)
+{
+        struct retired *r = malloc(sizeof(*r));
+
+        if (!r)
+                return;
+        *r = (struct retired){ .config = old, .next = d->retired };
+        d->retired = r;
+}
+
+static void reload(struct daemon *d)
+{
+        struct config_errors errors = CONFIG_ERRORS_INIT;
+        struct command_line line = { 0 };
+        struct config *next = NULL;
+        struct config_sources sources;
+
+        notify_reloading();
+        if (command_line_parse(d->argc, d->argv, &line, &errors) == 0) {
+                sources = command_line_sources(&line, environ);
+                if (config_load(&sources, &next, &errors) == 0 &&
+                    config_reload_changes(daemon_config(d), next, &errors) >= 0) {
+                        struct config *old = d->config_now;
+
+                        __atomic_store_n(&d->config_now, next, __ATOMIC_RELEASE);
+                        log_set_level((enum log_level)next->log_level);
+                        redirect_policy(d);
+                        upstream_reload(d->upstream, next);
+                        server_reload(d->server, next);
+                        permits_reload(d->permits, next);
+                        retire(d, old);
+                        next = NULL;
+                        metrics_add(M_RELOADS, 1);
+                        log_config_errors(&errors, LOG_WARN);
+                        log_event(LOG_INFO, "config.reloaded", "notes=%zu", errors.n);
+                        goto out;
+                }
+        }
+        metrics_add(M_RELOADS_REFUSED, 1);
+        log_config_errors(&errors, LOG_ERROR);
+        log_event(LOG_ERROR, "config.refused", "the running configuration stays in force");
+out:
+        config_free(&next);
+        command_line_done(&line);
+        config_errors_done(&errors);
+        notify_ready();
+}
+
+static void on_reload_signal(void *arg, int signum)
+{
+        (void)signum;
+        reload(arg);
+}
+
+/* ---- the whole life ---- */
+
+static void free_all(struct daemon *d)
+{
+        if (d->server)
+                server_free(&d->server);
+        if (d->loop) {
+                flights_free(&d->flights);
+                questions_free(&d->questions);
+                upstream_free(&d->upstream);
+                loop_free(&d->loop);
+        }
+        hot_free(&d->hot);
+        permits_free(&d->permits);
+        store_close(&d->store);
+        while (d->retired) {
+                struct retired *r = d->retired;
+
+                d->retired = r->next;
+                config_free(&r->config);
+                free(r);
+        }
+}
+
+static void run(struct daemon *d)
+{
+        loop_signal(d->loop, SIGTERM, on_stop_signal, d);
+        loop_signal(d->loop, SIGINT, on_stop_signal, d);
+        loop_signal(d->loop, SIGHUP, on_reload_signal, d);
+        loop_timer_start(d->loop, &d->tick, TICK_MS, TICK_MS, on_tick, d);
+        __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
+        say_ready(d);
+        notify_ready();
+        loop_run(d->loop);
+        log_event(LOG_INFO, "daemon.stopped", "");
+}
+
+int daemon_run(struct config *config, int argc, char **argv)
+{
+        struct daemon d = { .config_now = config, .argc = argc, .argv = argv };
+        struct error err = { 0 };
+        int code = 0;
+
+        if (log_init(STDERR_FILENO, (enum log_level)config->log_level,
+                     (enum log_format)config->log_format, &err) < 0) {
+                fprintf(stderr, "hubcached: %s\n", err.what);
+                return 1;
+        }
+        metrics_set(M_START_TIME, clock_wall_ms() / 1000);
+        if (start(&d, &err) == 0) {
+                run(&d);
+        } else {
+                log_event(LOG_ERROR, "daemon.start_failed", "error=\"%s\"", err.what);
+                code = err.kind == ERR_BUSY ? EXIT_IN_USE : 1;
+        }
+        free_all(&d);
+        log_done();
+        config_free(&d.config_now);
+        return code;
+}

@@ -1,0 +1,67 @@
+/*
+ * The daemon: what exists once per process, and in which order it starts and stops.
+ *
+ * Everything below is made before the first request and outlives the last one.  Server threads use
+ * config, store, permits, hot and the log; the rest belongs to the loop thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "config.h"
+#include "loop.h"
+#include "redirect.h"
+
+struct flights;
+struct hot;
+struct permits;
+struct questions;
+struct server;
+struct store;
+struct upstream;
+
+/* A configuration that a reload replaced. */
+struct retired {
+        struct config *config;
+        struct retired *next;
+};
+
+struct daemon {
+        struct config *config_now; /* see daemon_config */
+        struct retired *retired;
+        int argc;
+        char **argv;
+        struct store *store;
+        struct permits *permits;
+        struct hot *hot;
+        struct loop *loop;
+        struct upstream *upstream;
+        struct questions *questions;
+        struct flights *flights;
+        struct server *server;
+        struct redirect_policy redirects; /* loop thread */
+
+        /* loop thread */
+        struct list_node waiting; /* requests that wait, see request.h */
+        unsigned n_waiting;
+        struct list_node streams; /* see passthrough.c */
+        struct loop_timer tick;
+        unsigned ticks;
+        bool stopping;
+        int64_t drain_until_ms;
+
+        /* any thread, atomic */
+        bool ready;
+};
+
+/* The settings in force.  Any thread; a reload swaps the pointer, and what it replaced stays until
+ * the end, so that nobody needs to hold it. */
+static inline const struct config *daemon_config(const struct daemon *d)
+{
+        return __atomic_load_n(&d->config_now, __ATOMIC_ACQUIRE);
+}
+
+/* Runs until it is told to stop.  The exit code: 0 stopped, 1 failed, 75 the store is in use. */
+int daemon_run(struct config *config, int argc, char **argv);

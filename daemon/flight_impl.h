@@ -1,0 +1,142 @@
+/*
+ * What flight.c (the table, readers, the end) and flight_fetch.c (upstream's side) share.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "flight.h"
+#include "loop.h"
+#include "store.h"
+
+enum {
+        CHUNK_SIZE = 256 << 10,
+        CHUNKS_KEPT = 32,        /* free ones, for all flights */
+        UNWRITTEN_MAX = 8 << 20, /* of one flight; then its fetches pause */
+        UNWRITTEN_LOW = 4 << 20,
+        FETCHES_MAX = 16,     /* of one flight at once */
+        FETCH_TRIES = 4,      /* the first and three more (I-06) */
+        JUMP_BYTES = 8 << 20, /* waiting for a fetch to come this far is not worth it */
+        CHECKPOINT_BYTES = 64 << 20,
+        CHECKPOINT_MS = 10000,
+        VERIFY_WAIT_MS = 5000, /* then a small file streams like a large one */
+        IDLE_MS = 5000,        /* a flight without readers and fetches stays this long */
+        WAKE_BYTES = 128 << 10,
+        WAKE_BYTES_MANY = 1 << 20,
+        MANY_READERS = 8,
+        WAKE_MS = 5,
+        WANTS_MAX = 256, /* looked at in one round of planning */
+};
+
+enum flight_state { FLIGHT_OPENING, FLIGHT_RUNNING, FLIGHT_VERIFYING, FLIGHT_DONE, FLIGHT_FAILED };
+
+/* Bytes on their way to the disk and to the digest. */
+struct chunk {
+        struct list_node node;
+        struct flight *flight;
+        struct fetch *fetch;
+        uint64_t offset;
+        size_t len;
+        unsigned uses; /* 2: to be written and to be hashed */
+        struct loop_job write;
+        struct error err;
+        char bytes[CHUNK_SIZE];
+};
+
+/* One upstream request for [start, end). */
+struct fetch {
+        struct list_node node;
+        struct flight *flight;
+        uint64_t pos, end; /* pos: where the next byte from upstream goes */
+        struct transfer *transfer;
+        struct chunk *filling;
+        struct loop_call flush;
+        struct loop_timer retry;
+        struct question_waiter waiter;
+        bool asking; /* waits for a question about where the bytes are */
+        bool paused, dead;
+        bool used_known_source;
+        unsigned tries, asks, hops;
+        unsigned writing; /* chunks under way */
+};
+
+struct flight {
+        struct list_node bucket;
+        struct flights *table;
+        struct digest want;
+        uint64_t size;
+        enum flight_state state; /* loop; read elsewhere under lock */
+        unsigned refs;           /* the table's and one per reader; atomic */
+
+        pthread_mutex_t lock; /* guards what server threads look at: */
+        struct list_node readers;
+        unsigned n_readers;
+        struct partial *partial;
+        bool verified; /* the digest matched */
+        bool overdue;  /* a small file has kept its readers waiting for long enough */
+        bool closed;   /* partial is gone */
+
+        /* loop only */
+        struct file_facts *facts; /* with whom and as what to ask upstream: the last joiner's */
+        char *authorization;
+        struct list_node fetches;
+        unsigned n_fetches;
+        struct list_node hash_queue, hashing;
+        bool hash_busy;
+        size_t unwritten;
+        unsigned jobs;
+        struct loop_job open_job, hash_job, commit_job, checkpoint_job;
+        struct loop_call verified_call;
+        bool checkpoint_busy;
+        uint64_t unsynced;
+        int64_t synced_ms, begun_ms, idle_ms;
+        struct loop_timer timer;
+        struct loop_timer wake_timer;
+        bool wake_armed, replan;
+        struct blob *blob;
+        struct error err;
+        struct finding *refusal;
+        bool commit_ok, still_readable;
+};
+
+struct flights {
+        struct daemon *d;
+        struct list_node buckets[1024];
+        unsigned n;
+        struct list_node free_chunks;
+        unsigned n_free_chunks;
+        bool closing;
+};
+
+struct flight_reader {
+        struct list_node node;
+        struct flight *flight;
+        struct exchange *x;
+        uint64_t start, end, pos; /* pos under the flight's lock */
+        bool completes;
+        bool told, paused, attached;
+        flight_ready_fn ready;
+        void *arg;
+};
+
+/* flight_fetch.c */
+/* Starts fetches where readers need bytes that are not on their way. */
+void flight_plan(struct flight *fl);
+void fetch_cancel_all(struct flight *fl);
+/* After a write or a digest moved on: hands over what gathered, restarts what paused, frees what
+ * ended.  May free fetches: never call it from inside one. */
+void flight_fetches_go_on(struct flight *fl);
+
+/* flight.c */
+void flight_fail(struct flight *fl, const struct error *err, struct finding *refusal);
+/* Bytes arrived in memory: write and hash them. */
+void flight_store_chunk(struct flight *fl, struct chunk *c);
+/* Tells readers what is new; all of them if `all`, else those with enough to read. */
+void flight_wake(struct flight *fl, bool all);
+/* Something ended: verify, idle, free. */
+void flight_check(struct flight *fl);
+/* The same, and planning, from the loop and not from inside. */
+void flight_check_soon(struct flight *fl);
+/* The spans that readers still need, at most max of them. */
+size_t flight_wants(struct flight *fl, struct span *ret, size_t max);
+void chunk_release(struct chunk *c);

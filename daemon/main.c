@@ -1,0 +1,136 @@
+/* argv -> configuration -> the command -> an exit code. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "command_line.h"
+#include "daemon.h"
+#include "dump.h"
+
+enum { EXIT_USAGE = 2 };
+
+/* Tokens pass through this process: no core, no ptrace by others of the same user, nothing of
+ * the environment that would write them down or send them elsewhere (reliability.md C2, S-03). */
+static void guard_process(void)
+{
+        static const char *const unwanted[] = {
+                "SSLKEYLOGFILE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY",
+                "all_proxy",     "ALL_PROXY",  "no_proxy",    "NO_PROXY",   "NETRC",
+        };
+        const struct rlimit none = { 0, 0 };
+
+        for (size_t i = 0; i < ARRAY_LEN(unwanted); i++)
+                unsetenv(unwanted[i]);
+        setrlimit(RLIMIT_CORE, &none);
+        prctl(PR_SET_DUMPABLE, 0);
+        signal(SIGPIPE, SIG_IGN);
+}
+
+static int print(struct buf *text)
+{
+        int code = buf_ok(text) && fwrite(text->ptr, 1, text->len, stdout) == text->len ? 0 : 1;
+
+        buf_done(text);
+        return code;
+}
+
+static int print_help(void)
+{
+        struct buf text = BUF_INIT(1 << 20);
+
+        buf_add_str(
+                &text,
+                "hubcached: a caching proxy for the Hugging Face Hub.\n"
+                "\n"
+                "  hubcached [serve] [--config FILE] [--OPTION VALUE]...\n"
+                "  hubcached check-config [FILE] [--print | --print-default]\n"
+                "  hubcached --help | --version\n"
+                "\n"
+                "Without arguments it listens on 127.0.0.1:8090 and asks https://huggingface.co.\n"
+                "Then:  export HF_ENDPOINT=http://127.0.0.1:8090\n"
+                "\n"
+                "Options:\n");
+        dump_help(&text);
+        return print(&text);
+}
+
+static int report(struct config_errors *errors)
+{
+        struct buf text = BUF_INIT(1 << 20);
+        int fatal = errors->fatal > 0;
+
+        config_errors_print(errors, &text);
+        if (text.len)
+                fwrite(text.ptr, 1, text.len, stderr);
+        buf_done(&text);
+        config_errors_done(errors);
+        return fatal ? EXIT_USAGE : 0;
+}
+
+static int run_with_config(const struct command_line *line, int argc, char **argv)
+{
+        struct config_errors errors = CONFIG_ERRORS_INIT;
+        struct config_sources sources = command_line_sources(line, environ);
+        struct buf text = BUF_INIT(1 << 20);
+        struct config *config = NULL;
+        int failed = config_load(&sources, &config, &errors);
+        int code = report(&errors);
+
+        if (failed < 0)
+                return code ? code : EXIT_USAGE;
+        if (line->command == COMMAND_SERVE)
+                return daemon_run(config, argc, argv);
+        if (line->command == COMMAND_PRINT_CONFIG) {
+                dump_config(config, &text);
+                code = print(&text);
+        } else {
+                const char *file = config_file_of(&sources);
+
+                printf("%s: the configuration is good\n", file ? file : "without a file");
+        }
+        config_free(&config);
+        return code;
+}
+
+static int run(const struct command_line *line, int argc, char **argv)
+{
+        struct buf text = BUF_INIT(1 << 20);
+
+        switch (line->command) {
+        case COMMAND_HELP:
+                return print_help();
+        case COMMAND_VERSION:
+                printf("hubcached %s\n", HUBCACHED_VERSION);
+                return 0;
+        case COMMAND_PRINT_DEFAULT:
+                dump_example(&text);
+                return print(&text);
+        case COMMAND_PRINT_TABLE:
+                dump_markdown(&text);
+                return print(&text);
+        default:
+                return run_with_config(line, argc, argv);
+        }
+}
+
+int main(int argc, char **argv)
+{
+        struct config_errors errors = CONFIG_ERRORS_INIT;
+        struct command_line line = { 0 };
+        int code;
+
+        guard_process();
+        if (command_line_parse(argc, argv, &line, &errors) < 0) {
+                report(&errors);
+                fprintf(stderr, "hubcached --help lists the commands and options\n");
+                command_line_done(&line);
+                return EXIT_USAGE;
+        }
+        config_errors_done(&errors);
+        code = run(&line, argc, argv);
+        command_line_done(&line);
+        return code;
+}

@@ -1,0 +1,512 @@
+#include "request.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <errno.h>
+
+#include "base/clock.h"
+#include "daemon.h"
+#include "etag.h"
+#include "flight.h"
+#include "hot.h"
+#include "hub_error.h"
+#include "log.h"
+#include "reply.h"
+#include "store.h"
+#include "upstream.h"
+
+enum { INLINE_BODY_MAX = 64 << 10 }; /* read into memory: one send instead of header and sendfile */
+
+bool request_fresh(int64_t at, int64_t ttl_ms)
+{
+        int64_t now = clock_wall_ms();
+
+        return at > 0 && at <= now && now - at < ttl_ms;
+}
+
+/* ---- the hot path ---- */
+
+static bool hot_allowed(struct daemon *d, const struct hot_entry *e, struct exchange *x,
+                        int64_t now)
+{
+        struct principal who;
+        struct permit permit;
+
+        if (e->public_until_ms > now)
+                return true;
+        who = permits_principal(d->permits, exchange_header(x, "Authorization"));
+        if (e->only_one)
+                return principal_eq(&who, &e->only);
+        return e->has_repo &&
+               permits_check(d->permits, &who, e->kind, slice_str(e->repo), e->scope, &permit) > 0;
+}
+
+/* The bytes of a small span in memory, or NULL. */
+static struct response *read_span(struct blob *blob, int status, uint64_t start, uint64_t end)
+{
+        size_t n = (size_t)(end - start);
+        char *bytes = malloc(n ? n : 1);
+        size_t done = 0;
+
+        while (bytes && done < n) {
+                ssize_t got = pread(blob_fd(blob), bytes + done, n - done, (off_t)(start + done));
+
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got <= 0) {
+                        free(bytes);
+                        return NULL;
+                }
+                done += (size_t)got;
+        }
+        return bytes ? response_bytes(status, bytes, n) : NULL;
+}
+
+/* A body out of a blob whose span was checked. */
+static struct response *span_response(struct blob *blob, int status, uint64_t start, uint64_t end)
+{
+        if (end - start <= INLINE_BODY_MAX)
+                return read_span(blob, status, start, end);
+        return response_blob(status, blob, start, end);
+}
+
+static struct response *hot_file(struct daemon *d, const struct hot_entry *e, struct exchange *x)
+{
+        struct file_question q = {
+                .method = exchange_method(x),
+                .range = exchange_header(x, "Range"),
+                .if_none_match = exchange_header(x, "If-None-Match"),
+                .moving = e->moving,
+        };
+        struct file_plan plan;
+        struct response *r = NULL;
+        struct blob *blob;
+
+        if (q.range.ptr) {
+                q.if_range = exchange_header(x, "If-Range");
+                q.tainted = store_is_tainted(d->store, &e->facts->digest);
+        }
+        plan = file_plan(e->facts, &q);
+        if (plan.status == 200 && q.method == HTTP_HEAD)
+                return response_ref(e->head);
+        if (plan.status == 200 && e->whole)
+                return response_ref(e->whole);
+        if (plan.start == plan.end) {
+                r = response_bytes(plan.status, NULL, 0);
+        } else {
+                blob = store_peek_blob(d->store, &e->facts->digest);
+                if (blob && blob_is_checked(blob, plan.start, plan.end))
+                        r = span_response(blob, plan.status, plan.start, plan.end);
+                blob_unref(&blob);
+        }
+        if (r)
+                file_headers(r, e->facts, &plan);
+        return r;
+}
+
+static struct response *hot_answer(struct daemon *d, struct exchange *x)
+{
+        enum http_method method = exchange_method(x);
+        int64_t now = clock_mono_ms();
+        struct response *r = NULL;
+        struct hot_entry *e;
+
+        if (method != HTTP_GET && method != HTTP_HEAD)
+                return NULL;
+        e = hot_find(d->hot, exchange_target(x), now);
+        if (!e)
+                return NULL;
+        if (hot_allowed(d, e, x, now))
+                r = e->answer ? response_ref(e->answer) : hot_file(d, e, x);
+        if (r)
+                metrics_add_by2(M_REQUESTS, (int)e->op,
+                                e->denial ? METRIC_RESULT_DENIED : METRIC_RESULT_HIT, 1);
+        hot_entry_unref(&e);
+        return r;
+}
+
+/* ---- in and out ---- */
+
+static void request_free(struct request *r)
+{
+        if (r->authorization) {
+                explicit_bzero(r->authorization, strlen(r->authorization));
+                free(r->authorization);
+        }
+        hub_request_done(&r->hub);
+        knowledge_done(&r->know);
+        file_facts_unref(&r->facts);
+        blob_unref(&r->blob);
+        finding_unref(&r->found);
+        response_unref(&r->ready);
+        paths_query_done(&r->paths);
+        buf_done(&r->made);
+        buf_done(&r->cursor);
+        free(r->pinned);
+        free(r->body_key);
+        free(r);
+}
+
+static enum exchange_verdict refuse(struct exchange *x, const struct error *err)
+{
+        struct response *r = reply_error(err->kind, err->what);
+
+        metrics_add_by2(M_REQUESTS, METRIC_OP_FORWARD, METRIC_RESULT_ERROR, 1);
+        exchange_set_response(x, r);
+        return EXCHANGE_ANSWERED;
+}
+
+static struct request *request_new(struct daemon *d, struct exchange *x, struct hub_request *hub)
+{
+        struct slice authorization = exchange_header(x, "Authorization");
+        struct request *r = calloc(1, sizeof(*r));
+
+        if (!r)
+                return NULL;
+        r->d = d;
+        r->x = x;
+        r->hub = *hub;
+        *hub = (struct hub_request){ 0 };
+        r->who = permits_principal(d->permits, authorization);
+        r->authorization = authorization.ptr ? slice_dup(authorization) : NULL;
+        r->result = METRIC_RESULT_MISS;
+        r->made.ceiling = daemon_config(d)->cache_max_document;
+        r->cursor.ceiling = 16384;
+        list_init(&r->waiting);
+        exchange_set_state(x, r);
+        return r;
+}
+
+enum exchange_verdict request_handle(void *arg, struct exchange *x)
+{
+        struct daemon *d = arg;
+        struct response *hot = hot_answer(d, x);
+        struct hub_request hub;
+        struct error err = { 0 };
+
+        if (hot) {
+                exchange_set_response(x, hot);
+                return EXCHANGE_ANSWERED;
+        }
+        if (hub_request_parse(exchange_method(x), exchange_target(x), &hub, &err) < 0)
+                return refuse(x, &err);
+        if (hub.op == HUB_LOCAL) {
+                exchange_set_response(x, local_answer(d, &hub));
+                metrics_add_by2(M_REQUESTS, METRIC_OP_LOCAL, METRIC_RESULT_HIT, 1);
+                hub_request_done(&hub);
+                return EXCHANGE_ANSWERED;
+        }
+        if (!request_new(d, x, &hub)) {
+                hub_request_done(&hub);
+                error_set(&err, ERR_NOMEM, "no memory for a request");
+                return refuse(x, &err);
+        }
+        return EXCHANGE_WAIT;
+}
+
+static void begin(void *arg)
+{
+        struct request *r = arg;
+        struct daemon *d = r->d;
+
+        r->deadline_ms = loop_now(d->loop) + ANSWER_DEADLINE_MS;
+        list_push_back(&d->waiting, &r->waiting);
+        d->n_waiting++;
+        if (d->stopping) {
+                request_fail(r, ERR_SHUTDOWN, "the cache is stopping");
+                return;
+        }
+        if (r->hub.has_repo)
+                r->epoch = hot_epoch(d->hot, r->hub.kind, r->hub.repo);
+        switch (r->hub.klass) {
+        case CLASS_FILE:
+                resolve_begin(r);
+                break;
+        case CLASS_COMMIT_DOC:
+        case CLASS_REPO_DOC:
+        case CLASS_LIST:
+        case CLASS_PUBLIC:
+                if (r->hub.query_known)
+                        metadata_begin(r);
+                else
+                        passthrough_begin(r);
+                break;
+        case CLASS_WRITE:
+                request_fail(r, ERR_UNSUPPORTED,
+                             "this cache does not pass writes on; send them to the Hub");
+                break;
+        default:
+                passthrough_begin(r);
+                break;
+        }
+}
+
+void request_waiting(void *arg, struct exchange *x)
+{
+        struct daemon *d = arg;
+        struct request *r = exchange_state(x);
+
+        r->call.fn = begin;
+        r->call.arg = r;
+        loop_post(d->loop, &r->call);
+}
+
+static const char *const result_names[] = {
+        [METRIC_RESULT_HIT] = "hit",
+        [METRIC_RESULT_MISS] = "miss",
+        [METRIC_RESULT_STALE] = "stale",
+        [METRIC_RESULT_REVALIDATED] = "revalidated",
+        [METRIC_RESULT_FORWARDED] = "forwarded",
+        [METRIC_RESULT_DENIED] = "denied",
+        [METRIC_RESULT_ERROR] = "error",
+};
+
+static void log_request(struct request *r, struct exchange *x, bool sent_whole, int64_t us)
+{
+        char repo[256], path[512];
+
+        log_event(LOG_DEBUG, "request",
+                  "peer=%s method=%s op=%s repo=%s path=%s status=%d bytes=%" PRIu64 " us=%" PRId64
+                  " via=%s whole=%s%s%s",
+                  exchange_peer(x), http_method_name(r->hub.method), hub_op_name(r->hub.op),
+                  log_escape(r->hub.repo, repo, sizeof(repo)),
+                  log_escape(r->hub.path, path, sizeof(path)), exchange_status(x),
+                  exchange_sent_bytes(x), us, result_names[r->result], sent_whole ? "yes" : "no",
+                  r->slug ? " error=" : "", r->slug ? r->slug : "");
+}
+
+static int status_label(int status)
+{
+        return METRIC_STATUS_1XX + status / 100 - 1;
+}
+
+void request_over(void *arg, struct exchange *x, bool sent_whole)
+{
+        struct request *r = exchange_state(x);
+        int status = exchange_status(x);
+
+        (void)arg;
+        metrics_add(M_SENT_BYTES, (int64_t)exchange_sent_bytes(x));
+        if (status >= 100 && status < 600)
+                metrics_add_by(M_RESPONSES, status_label(status), 1);
+        if (!sent_whole)
+                metrics_add(M_ABORTED, 1);
+        if (!r)
+                return; /* counted where it was answered */
+        metrics_add_by2(M_REQUESTS, (int)r->hub.op, r->result, 1);
+        metrics_observe_us(M_REQUEST_SECONDS, r->result, clock_mono_us() - exchange_started_us(x));
+        if (log_wants(LOG_DEBUG))
+                log_request(r, x, sent_whole, clock_mono_us() - exchange_started_us(x));
+        request_free(r);
+}
+
+/* ---- answering ---- */
+
+void request_answer(struct request *r, struct response *response, int result)
+{
+        if (r->answered) {
+                response_unref(&response);
+                return;
+        }
+        r->answered = true;
+        r->result = result;
+        question_leave(&r->waiter);
+        if (!response)
+                response = reply_error(ERR_NOMEM, "no memory for an answer");
+        /* A job still looks at the request: the answer goes when it has ended. */
+        if (r->job_running) {
+                r->ready = response;
+                return;
+        }
+        list_remove(&r->waiting);
+        r->d->n_waiting--;
+        exchange_answer(r->x, response);
+}
+
+void request_fail(struct request *r, enum error_kind kind, const char *why)
+{
+        r->slug = error_slug(kind);
+        request_answer(r, reply_error(kind, why), METRIC_RESULT_ERROR);
+}
+
+static void job_run(void *arg)
+{
+        struct request *r = arg;
+
+        r->job_body(r);
+}
+
+static void job_after(void *arg)
+{
+        struct request *r = arg;
+
+        r->job_running = false;
+        if (!r->answered) {
+                r->job_end(r);
+                return;
+        }
+        list_remove(&r->waiting);
+        r->d->n_waiting--;
+        exchange_answer(r->x, take(r->ready));
+}
+
+void request_work(struct request *r, loop_fn run, loop_fn after)
+{
+        error_clear(&r->err);
+        r->job_body = run;
+        r->job_end = after;
+        r->job_running = true;
+        r->job.run = job_run;
+        r->job.after = job_after;
+        r->job.arg = r;
+        loop_work(r->d->loop, &r->job);
+}
+
+/* Stops waiting for whatever it is. */
+static void leave(struct request *r)
+{
+        question_leave(&r->waiter);
+        flight_reader_leave(&r->reader);
+        passthrough_leave(r);
+}
+
+static void expire(struct request *r)
+{
+        leave(r);
+        if (!r->job_running && r->last_resort && r->last_resort(r))
+                return;
+        request_fail(r, ERR_UPSTREAM_TIMEOUT, "upstream did not answer in time");
+}
+
+void requests_tick(struct daemon *d)
+{
+        int64_t now = loop_now(d->loop);
+
+        list_each_safe (n, &d->waiting) {
+                struct request *r = list_entry(n, struct request, waiting);
+
+                if (r->answered)
+                        continue;
+                if (exchange_peer_gone(r->x)) {
+                        leave(r);
+                        request_fail(r, ERR_CANCELLED, "the client left");
+                } else if (now >= r->deadline_ms && !r->expired) {
+                        r->expired = true;
+                        expire(r);
+                }
+        }
+}
+
+void requests_cancel(struct daemon *d)
+{
+        list_each_safe (n, &d->waiting) {
+                struct request *r = list_entry(n, struct request, waiting);
+
+                if (r->answered)
+                        continue;
+                leave(r);
+                request_fail(r, ERR_SHUTDOWN, "the cache is stopping");
+        }
+}
+
+/* ---- rights ---- */
+
+struct slice request_repo(const struct request *r)
+{
+        return r->know.has_repo ? slice_str(r->know.repo.name) : r->hub.repo;
+}
+
+void request_permit(struct request *r, enum scope scope)
+{
+        const struct repo_row *repo = &r->know.repo;
+
+        r->permitted = permits_check(r->d->permits, &r->who, r->hub.kind, request_repo(r), scope,
+                                     &r->permit) > 0;
+        if (!r->permitted && r->know.has_repo && repo->visibility == VIS_PUBLIC)
+                r->permitted =
+                        permits_remembered_public(repo->visibility_at, clock_wall_ms(),
+                                                  daemon_config(r->d)->cache_permission_ttl_ms,
+                                                  &r->permit) > 0;
+}
+
+bool request_stale_permit(struct request *r, enum scope scope)
+{
+        const struct repo_row *repo = &r->know.repo;
+
+        request_permit(r, scope);
+        if (r->permitted)
+                return true;
+        r->permitted =
+                r->know.has_repo && repo->visibility == VIS_PUBLIC &&
+                permits_remembered_public(repo->visibility_at, clock_wall_ms(),
+                                          daemon_config(r->d)->cache_stale_max_ms, &r->permit) > 0;
+        r->permit.public_until_ms = 0; /* a last resort is decided anew each time */
+        return r->permitted;
+}
+
+bool request_pinned(const struct request *r)
+{
+        const struct config *c = daemon_config(r->d);
+
+        if (r->know.alias_at && !request_fresh(r->know.alias_at, c->cache_repo_doc_ttl_ms))
+                return false;
+        if (r->hub.rev_is_commit)
+                return true;
+        return r->know.has_ref && request_fresh(r->know.ref_at, c->cache_ref_ttl_ms);
+}
+
+bool request_note_right(struct request *r, const struct finding *f, enum scope scope)
+{
+        struct permits *p = r->d->permits;
+        struct slice repo = f->has_repo ? slice_str(f->repo) : r->hub.repo;
+
+        switch (f->verdict) {
+        case HUB_OK:
+        case HUB_NO_ENTRY:
+        case HUB_NO_REVISION:
+                r->permit =
+                        permits_allow(p, &r->who, f->has_repo ? f->repo_kind : r->hub.kind, repo,
+                                      f->verdict == HUB_NO_REVISION ? SCOPE_DOCUMENTS : scope);
+                r->permitted = true;
+                return true;
+        case HUB_BAD_TOKEN:
+                permits_forget_principal(p, &r->who);
+                return false;
+        case HUB_NO_REPO:
+        case HUB_GATED:
+        case HUB_DISABLED:
+        case HUB_FORBIDDEN:
+                permits_deny(p, &r->who, r->hub.kind, repo);
+                hot_drop_repo(r->d->hot, r->hub.kind, repo);
+                return false;
+        default:
+                return false;
+        }
+}
+
+void request_deny(struct request *r, const struct finding *f)
+{
+        const struct config *c = daemon_config(r->d);
+        struct response *response = reply_finding(f);
+        struct hot_entry e = { 0 };
+        bool unknown = f->verdict == HUB_NO_REPO || f->verdict == HUB_NO_REVISION;
+        int64_t ttl = unknown ? MIN(c->cache_negative_ttl_ms, c->cache_denial_ttl_ms)
+                              : c->cache_denial_ttl_ms;
+
+        /* Only what upstream gave a reason for is remembered, and only for the one who asked. */
+        if (response && r->hub.has_repo && ttl > 0 && r->hub.method != HTTP_POST &&
+            (unknown || f->verdict == HUB_GATED || f->verdict == HUB_DISABLED)) {
+                e.only_one = true;
+                e.only = r->who;
+                e.denial = true;
+                e.op = r->hub.op;
+                e.kind = r->hub.kind;
+                e.repo = slice_dup(r->hub.repo);
+                e.answer = response_ref(response);
+                e.fresh_until_ms = clock_mono_ms() + ttl;
+                hot_put(r->d->hot, r->hub.target, hot_epoch(r->d->hot, r->hub.kind, r->hub.repo),
+                        &e);
+        }
+        request_answer(r, response, METRIC_RESULT_DENIED);
+}

@@ -1,0 +1,129 @@
+/*
+ * One client request, from its head to its last byte.
+ *
+ *      handle --hot--------------------------------------> ANSWERED    on a server thread
+ *        `--- the connection waits --> begin (by class) --> ANSWERED    on the loop
+ *
+ * A request that waits is in daemon.waiting and on the loop thread's hands; what it waits for is a
+ * worker's job, a question or a flight, never more than one of them.  It is answered exactly once,
+ * at the latest at its deadline, and freed when its exchange is over.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/list.h"
+#include "file_facts.h"
+#include "knowledge.h"
+#include "loop.h"
+#include "metrics.h"
+#include "model.h"
+#include "permit.h"
+#include "question.h"
+#include "route.h"
+#include "server.h"
+
+struct daemon;
+struct flight_reader;
+struct stream;
+
+enum {
+        ANSWER_DEADLINE_MS = 8000, /* the client gives up at 10 s (hub-protocol 3.7) */
+        ROUNDS_MAX = 4,            /* questions that one request may need */
+};
+
+struct request {
+        struct daemon *d;
+        struct exchange *x;
+        struct hub_request hub;
+        struct principal who;
+        char *authorization; /* a secret; NULL for anonymous */
+        int64_t deadline_ms;
+        int result;       /* METRIC_RESULT_...: for the log and the metrics */
+        const char *slug; /* of an error of ours, for the log */
+
+        /* loop thread, while the request waits */
+        struct list_node waiting;
+        struct loop_call call;
+        struct loop_job job;
+        loop_fn job_body, job_end;
+        bool job_running, answered, expired;
+        struct question_waiter waiter;
+        struct flight_reader *reader;
+        struct stream *stream;
+        unsigned rounds;
+        uint64_t epoch; /* of the hot table, before anything was read */
+        bool relayed;
+        bool stale; /* the answer is older than it should be */
+        /* Tries to answer from what is known, upstream being away; false if it cannot. */
+        bool (*last_resort)(struct request *r);
+
+        struct knowledge know;
+        struct permit permit;
+        bool permitted;
+        struct error err; /* of the last job */
+
+        struct file_facts *facts;
+        struct file_plan plan;
+        struct blob *blob;
+
+        char *pinned; /* the target with its revision pinned to a commit */
+        char *body_key;
+        struct paths_query paths;
+        struct finding *found;
+        struct buf made; /* a body out of the index */
+        struct buf cursor;
+        bool no_folder;
+        int made_result;
+        bool made_linked;
+        struct response *ready;
+};
+
+/* The two that server.h wants. */
+enum exchange_verdict request_handle(void *daemon, struct exchange *x);
+void request_waiting(void *daemon, struct exchange *x);
+void request_over(void *daemon, struct exchange *x, bool sent_whole);
+/* Loop: deadlines and clients that left; about four times a second. */
+void requests_tick(struct daemon *d);
+/* Loop: ends all that wait (shutdown). */
+void requests_cancel(struct daemon *d);
+
+/* The answer, whose reference is taken over.  Loop thread; once. */
+void request_answer(struct request *r, struct response *response, int result);
+void request_fail(struct request *r, enum error_kind kind, const char *why);
+/* Runs job then after; the request waits meanwhile.  `after` is not called for a request that was
+ * answered in between. */
+void request_work(struct request *r, loop_fn run, loop_fn after);
+/* Whether a moment of the wall clock lies less than ttl ago. */
+bool request_fresh(int64_t at_wall_ms, int64_t ttl_ms);
+
+/* Passes on that upstream refused, and remembers it for this caller for a short while. */
+void request_deny(struct request *r, const struct finding *f);
+
+/* By class, on the loop. */
+void resolve_begin(struct request *r);
+void metadata_begin(struct request *r);
+void passthrough_begin(struct request *r);
+/* The request no longer waits for its stream. */
+void passthrough_leave(struct request *r);
+/* Ends all streams (shutdown). */
+void passthrough_stop(struct daemon *d);
+/* A file that cannot be stored, the disk being full or read-only: streamed from upstream to this
+ * client alone, its digest computed on the way and its last part held until it is right. */
+void relay_begin(struct request *r);
+/* On the server's thread: /-/... */
+struct response *local_answer(struct daemon *d, const struct hub_request *hub);
+
+/* What is common to resolve.c and metadata.c. */
+/* The canonical repository id: the index's, or as asked. */
+struct slice request_repo(const struct request *r);
+/* Looks for a permit in memory, then in the index. */
+void request_permit(struct request *r, enum scope scope);
+/* The permit for an answer while upstream is away; false if nobody may have one. */
+bool request_stale_permit(struct request *r, enum scope scope);
+/* Whether the commit is known and need not be asked for again. */
+bool request_pinned(const struct request *r);
+/* Takes note of what upstream said about the caller's right; false if it refused. */
+bool request_note_right(struct request *r, const struct finding *f, enum scope scope);

@@ -1,0 +1,460 @@
+/*
+ * Files: resolve, resolve-cache and raw.
+ *
+ *      READ (worker) -> known and allowed? --yes--> OPEN (worker) -> blob here? --yes--> answer
+ *                            |                                            |
+ *                            no: QUESTION -> facts --------------------^  no: FLIGHT -> answer
+ *
+ * A question is always a HEAD of the file with the caller's own token: one call tells the commit,
+ * the digest, where the bytes are, and whether the caller may have them.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "daemon.h"
+#include "flight.h"
+#include "hot.h"
+#include "hub_header.h"
+#include "log.h"
+#include "reply.h"
+#include "request.h"
+#include "store.h"
+
+enum {
+        SMALL_FILE = 64 << 10,
+        CHECK_FIRST = 8 << 20, /* checked on a worker before the answer; the rest as it is read */
+};
+
+static void open_blob(struct request *r);
+
+static bool is_raw_pointer(const struct request *r)
+{
+        return r->hub.op == HUB_RAW && r->facts->is_lfs;
+}
+
+/* ---- the hot table ---- */
+
+static int64_t fresh_until(const struct request *r)
+{
+        const struct config *c = daemon_config(r->d);
+        int64_t now = clock_mono_ms();
+        int64_t left = INT64_MAX / 2;
+
+        if (!r->hub.rev_is_commit)
+                left = c->cache_ref_ttl_ms -
+                       (r->know.has_ref && !r->found ? clock_wall_ms() - r->know.ref_at : 0);
+        if (r->know.alias_at || (r->found && r->found->moved))
+                left = MIN(left, c->cache_ref_ttl_ms);
+        return now + left;
+}
+
+static void keep_hot(struct request *r, struct hot_entry *e)
+{
+        struct slice repo = r->facts ? slice_str(r->facts->repo) : request_repo(r);
+
+        e->scope = SCOPE_BYTES;
+        e->op = r->hub.op;
+        e->has_repo = true;
+        e->kind = r->hub.kind;
+        e->repo = slice_dup(repo);
+        e->fresh_until_ms = fresh_until(r);
+        e->public_until_ms = r->permit.public_until_ms;
+        /* Under an alias the epoch of the canonical name was not read: such answers stay cold. */
+        if (e->repo && !r->stale && slice_eq(repo, r->hub.repo)) {
+                hot_put(r->d->hot, r->hub.target, r->epoch, e);
+                return;
+        }
+        file_facts_unref(&e->facts);
+        response_unref(&e->head);
+        response_unref(&e->whole);
+        response_unref(&e->answer);
+        free(e->repo);
+}
+
+static void keep_file_hot(struct request *r, struct response *whole)
+{
+        static const struct file_plan plain = { .status = 200 };
+        struct hot_entry e = { 0 };
+
+        e.facts = file_facts_ref(r->facts);
+        e.moving = !r->hub.rev_is_commit;
+        e.head = response_sized(200, r->facts->size);
+        e.whole = whole ? response_ref(whole) : NULL;
+        if (!e.head) {
+                response_unref(&e.whole);
+                file_facts_unref(&e.facts);
+                return;
+        }
+        file_headers(e.head, r->facts, &plain);
+        keep_hot(r, &e);
+}
+
+/* ---- answers ---- */
+
+static void finish(struct request *r, struct response *response, int result)
+{
+        if (response && r->stale) {
+                response_header(response, "X-Hubcached", "stale");
+                result = METRIC_RESULT_STALE;
+        }
+        request_answer(r, response, result);
+}
+
+static int result_now(const struct request *r)
+{
+        return r->found ? METRIC_RESULT_MISS : METRIC_RESULT_HIT;
+}
+
+static void answer_absent(struct request *r)
+{
+        struct response *response = reply_no_entry(r->know.commit);
+        struct hot_entry e = { 0 };
+
+        if (response && !r->stale) {
+                e.answer = response_ref(response);
+                keep_hot(r, &e);
+        }
+        finish(r, response, result_now(r));
+}
+
+/* An LFS file as git holds it: git-lfs's pointer, made from what is known. */
+static void answer_pointer(struct request *r)
+{
+        struct buf text = BUF_INIT(512);
+        struct response *response;
+        char *bytes;
+        size_t n = 0;
+
+        buf_add_fmt(&text, "version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %llu\n",
+                    DIGEST_STR(&r->facts->digest), (unsigned long long)r->facts->size);
+        bytes = buf_take(&text, &n);
+        response = response_bytes(200, bytes, n);
+        if (response) {
+                struct digest oid;
+                char etag[68];
+
+                if (digest_of(DIGEST_GIT_SHA1, slice_of(bytes, n), &oid, NULL) == 0) {
+                        snprintf(etag, sizeof(etag), "\"%s\"", DIGEST_STR(&oid));
+                        response_header(response, "ETag", etag);
+                }
+                response_header(response, "Content-Type", "text/plain; charset=utf-8");
+                response_header(response, "X-Repo-Commit", r->facts->commit);
+        }
+        finish(r, response, result_now(r));
+}
+
+static void answer_without_body(struct request *r)
+{
+        struct response *response;
+
+        if (r->hub.method == HTTP_HEAD && r->plan.status == 200)
+                response = response_sized(200, r->facts->size);
+        else
+                response = response_bytes(r->plan.status, NULL, 0);
+        if (response) {
+                file_headers(response, r->facts, &r->plan);
+                if (r->plan.status == 200)
+                        keep_file_hot(r, NULL);
+        }
+        finish(r, response, result_now(r));
+}
+
+/* ---- out of a blob ---- */
+
+struct checked_body {
+        struct blob *blob;
+        uint64_t start, end;
+};
+
+/* The first read of a span since the start: each megabyte is compared with its checksum before it
+ * leaves (I-02).  A span that failed is never sent; the connection ends short. */
+static int64_t checked_read(void *arg, uint64_t at, char *to, size_t max)
+{
+        struct checked_body *b = arg;
+        uint64_t pos = b->start + at;
+        size_t n = (size_t)MIN((uint64_t)max, b->end - pos);
+        struct error err;
+        ssize_t got;
+
+        if (blob_check(b->blob, pos, pos + n, &err) < 0)
+                return -1;
+        got = pread(blob_fd(b->blob), to, n, (off_t)pos);
+        return got > 0 ? got : -1;
+}
+
+static void checked_done(void *arg)
+{
+        struct checked_body *b = arg;
+
+        blob_unref(&b->blob);
+        free(b);
+}
+
+static const struct body_source checked_source = { .read = checked_read, .done = checked_done };
+
+static struct response *checked_response(struct blob *blob, const struct file_plan *plan)
+{
+        struct checked_body *b = malloc(sizeof(*b));
+
+        if (!b)
+                return NULL;
+        *b = (struct checked_body){ .blob = blob_ref(blob),
+                                    .start = plan->start,
+                                    .end = plan->end };
+        return response_source(plan->status, (int64_t)(plan->end - plan->start), 256 << 10,
+                               &checked_source, b);
+}
+
+static struct response *small_response(struct blob *blob, const struct file_plan *plan)
+{
+        size_t n = (size_t)(plan->end - plan->start);
+        char *bytes = malloc(n);
+
+        if (bytes && pread(blob_fd(blob), bytes, n, (off_t)plan->start) == (ssize_t)n)
+                return response_bytes(plan->status, bytes, n);
+        free(bytes);
+        return NULL;
+}
+
+static void answer_blob(struct request *r, struct blob *blob)
+{
+        const struct file_plan *plan = &r->plan;
+        bool small = plan->end - plan->start <= SMALL_FILE;
+        struct response *response;
+
+        if (!blob_is_checked(blob, plan->start, plan->end))
+                response = checked_response(blob, plan);
+        else if (small)
+                response = small_response(blob, plan);
+        else
+                response = response_blob(plan->status, blob, plan->start, plan->end);
+        if (response) {
+                file_headers(response, r->facts, plan);
+                if (!r->stale)
+                        keep_file_hot(r, small && plan->status == 200 ? response : NULL);
+        }
+        finish(r, response, result_now(r));
+}
+
+/* ---- out of a flight ---- */
+
+static void on_ready(void *arg, const struct flight_ready *ready)
+{
+        struct request *r = arg;
+        struct response *response;
+
+        if (error_is_set(ready->err)) {
+                flight_reader_leave(&r->reader);
+                if (ready->finding && !error_is_set(&ready->finding->err)) {
+                        (void)request_note_right(r, ready->finding, SCOPE_BYTES);
+                        request_answer(r, reply_finding(ready->finding), METRIC_RESULT_ERROR);
+                } else if (ready->err->kind == ERR_NO_SPACE || ready->err->kind == ERR_IO) {
+                        relay_begin(r);
+                } else {
+                        request_fail(r, ready->err->kind, ready->err->what);
+                }
+                return;
+        }
+        if (ready->blob) {
+                flight_reader_leave(&r->reader);
+                answer_blob(r, ready->blob);
+                return;
+        }
+        response = flight_reader_response(&r->reader, r->plan.status);
+        if (response)
+                file_headers(response, r->facts, &r->plan);
+        finish(r, response, METRIC_RESULT_MISS);
+}
+
+static void join_flight(struct request *r)
+{
+        struct error err = { 0 };
+
+        r->reader = flight_join(r->d->flights, r->facts, &r->permit, r->authorization, &r->plan,
+                                r->x, on_ready, r, &err);
+        if (!r->reader)
+                request_fail(r, err.kind, err.what);
+}
+
+/* ---- from facts to an answer ---- */
+
+static void open_run(void *arg)
+{
+        struct request *r = arg;
+        struct blob *blob = NULL;
+        uint64_t check_to = MIN(r->plan.end, r->plan.start + CHECK_FIRST);
+
+        if (store_find_blob(r->d->store, &r->facts->digest, &blob, &r->err) <= 0)
+                return;
+        /* A file that the disk changed is gone from the store now: it is fetched again. */
+        if (blob_size(blob) != r->facts->size ||
+            blob_check(blob, r->plan.start, check_to, &r->err) < 0)
+                blob_unref(&blob);
+        r->blob = blob;
+}
+
+static void open_after(void *arg)
+{
+        struct request *r = arg;
+
+        if (r->blob)
+                answer_blob(r, r->blob);
+        else
+                join_flight(r);
+}
+
+static void open_blob(struct request *r)
+{
+        request_work(r, open_run, open_after);
+}
+
+static void serve(struct request *r)
+{
+        struct file_question q = {
+                .method = r->hub.method,
+                .range = exchange_header(r->x, "Range"),
+                .if_none_match = exchange_header(r->x, "If-None-Match"),
+                .if_range = exchange_header(r->x, "If-Range"),
+                .tainted = store_is_tainted(r->d->store, &r->facts->digest),
+                .moving = !r->hub.rev_is_commit,
+        };
+
+        if (is_raw_pointer(r)) {
+                answer_pointer(r);
+                return;
+        }
+        r->plan = file_plan(r->facts, &q);
+        if (r->plan.start == r->plan.end)
+                answer_without_body(r);
+        else
+                open_blob(r);
+}
+
+static void serve_facts(struct request *r, struct slice repo, const char *commit,
+                        const struct digest *digest, uint64_t size, bool is_lfs)
+{
+        r->facts = file_facts_new(r->hub.kind, repo, slice_str(commit), r->hub.path, digest, size,
+                                  is_lfs);
+        if (r->facts)
+                serve(r);
+        else
+                request_fail(r, ERR_NOMEM, "no memory for an answer");
+}
+
+/* What the index says is enough for an answer. */
+static bool known(const struct request *r)
+{
+        struct digest digest;
+
+        return r->know.has_file &&
+               (r->know.file.type == FILE_ABSENT ||
+                (file_row_digest(&r->know.file, &digest) && r->know.file.size != UINT64_MAX));
+}
+
+static void serve_known(struct request *r)
+{
+        struct digest digest;
+
+        if (r->know.file.type == FILE_ABSENT || !file_row_digest(&r->know.file, &digest)) {
+                answer_absent(r);
+                return;
+        }
+        serve_facts(r, request_repo(r), r->know.commit, &digest, r->know.file.size,
+                    r->know.file.has_lfs);
+}
+
+/* ---- asking ---- */
+
+/* While upstream is away: what was true when we last heard, for whom it was public or allowed. */
+static bool stale_answer(struct request *r)
+{
+        bool recent = r->hub.rev_is_commit ||
+                      (r->know.has_ref &&
+                       request_fresh(r->know.ref_at, daemon_config(r->d)->cache_stale_max_ms));
+
+        if (!recent || !known(r) || r->facts || !request_stale_permit(r, SCOPE_BYTES))
+                return false;
+        r->stale = !r->hub.rev_is_commit;
+        r->last_resort = NULL;
+        serve_known(r);
+        return true;
+}
+
+static void on_found(void *arg, struct finding *f)
+{
+        struct request *r = arg;
+
+        if (error_is_set(&f->err) || f->verdict == HUB_TRANSIENT ||
+            f->verdict == HUB_RATE_LIMITED) {
+                if (stale_answer(r))
+                        return;
+                if (error_is_set(&f->err))
+                        request_fail(r, f->err.kind, f->err.what);
+                else
+                        request_answer(r, reply_finding(f), METRIC_RESULT_ERROR);
+                return;
+        }
+        r->found = finding_ref(f);
+        if (!request_note_right(r, f, SCOPE_BYTES) || !f->has_file) {
+                if (f->verdict == HUB_NO_ENTRY && f->commit[0]) {
+                        memcpy(r->know.commit, f->commit, sizeof(r->know.commit));
+                        answer_absent(r);
+                } else {
+                        request_deny(r, f);
+                }
+                return;
+        }
+        serve_facts(r, slice_str(f->repo), f->commit, &f->digest, f->size, f->is_lfs);
+}
+
+static void ask(struct request *r)
+{
+        scoped(buf_done) struct buf target = BUF_INIT(32768);
+        /* With the ref fresh, its commit is asked: all answers within its TTL agree (trap 44). */
+        bool pin = request_pinned(r) && r->know.commit[0];
+        struct question_spec spec = {
+                .kind = ASK_FILE,
+                .method = HTTP_HEAD,
+                .who = r->who,
+                .permitted = r->permitted,
+                .authorization = r->authorization,
+        };
+
+        hub_resolve_target(r->hub.kind, r->hub.repo, pin ? slice_str(r->know.commit) : r->hub.rev,
+                           r->hub.path, &target);
+        if (!buf_ok(&target)) {
+                request_fail(r, ERR_TOO_LARGE, "the path is too long");
+                return;
+        }
+        spec.client_target = target.ptr;
+        spec.upstream_target = target.ptr;
+        r->last_resort = stale_answer;
+        r->waiter.found = on_found;
+        r->waiter.arg = r;
+        question_ask(r->d->questions, &spec, &r->waiter);
+}
+
+static void read_run(void *arg)
+{
+        struct request *r = arg;
+
+        knowledge_read(r->d, &r->hub, KNOW_FILE, SLICE_NONE, &r->know);
+}
+
+static void read_after(void *arg)
+{
+        struct request *r = arg;
+
+        request_permit(r, SCOPE_BYTES);
+        if (r->permitted && request_pinned(r) && known(r))
+                serve_known(r);
+        else
+                ask(r);
+}
+
+void resolve_begin(struct request *r)
+{
+        request_work(r, read_run, read_after);
+}

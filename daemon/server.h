@@ -1,0 +1,152 @@
+/*
+ * The way in: HTTP from clients.  The only user of microhttpd.h.
+ *
+ * microhttpd's own epoll threads parse requests, ask the handler and send answers.  The handler
+ * either gives an answer at once (a hit never leaves its thread) or says EXCHANGE_WAIT; then the
+ * connection is suspended, and some other thread later calls exchange_answer exactly once.
+ *
+ * Before the handler sees a request it went through the gate (reliability.md M5-M9, table A):
+ * framing, header names and values, Host.  What fails there is answered 4xx or 5xx and closed, and
+ * the handler does not see it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/slice.h"
+#include "route.h"
+
+struct server;
+struct exchange;
+struct config;
+struct blob;
+
+/* ---- answers ---- */
+
+/*
+ * A prepared response: status, headers and a body of known size; immutable once sealed, shared
+ * between any number of exchanges and threads by reference.  microhttpd adds Date, Content-Length
+ * and Connection.  Where a maker below returns NULL (no memory, no descriptor, a failing disk),
+ * that NULL may be given to exchange_set_response and exchange_answer: it is answered 503 and
+ * closed.
+ */
+struct response;
+
+/* Where a body that is not in memory comes from; called on server threads. */
+struct body_source {
+        /*
+         * Up to max bytes at pos into to.  >0 bytes; 0: nothing yet, and the source has called
+         * exchange_pause on the exchange (under its own lock) and will call exchange_resume once;
+         * -1: abort, the connection is closed short; -2: the end, for bodies of unknown size.
+         */
+        int64_t (*read)(void *arg, uint64_t pos, char *to, size_t max);
+        /* The response is over, sent or not: after the handler's `over`, and once even if
+         * response_source fails.  May be NULL. */
+        void (*done)(void *arg);
+};
+
+enum { BODY_UNKNOWN_SIZE = -1 };
+
+/* bytes are taken over (malloc); NULL with n = 0 for none. */
+struct response *response_bytes(int status, char *bytes, size_t n);
+/* A body that is only measured: for HEAD. */
+struct response *response_sized(int status, uint64_t size);
+/* [start, end) of a blob: by sendfile with a reference to the blob, or read at once if it is
+ * small. */
+struct response *response_blob(int status, struct blob *blob, uint64_t start, uint64_t end);
+/* A body that comes from a source; size or BODY_UNKNOWN_SIZE (chunked, or for HTTP/1.0 up to the
+ * close of the connection, M11); block is the read size.  For one exchange only.  Under HEAD
+ * `done` is called and `read` is not; without a size the connection is closed then. */
+struct response *response_source(int status, int64_t size, size_t block,
+                                 const struct body_source *source, void *arg);
+/* Before the first use only; nothing happens if r is NULL.  A value with control bytes, and
+ * Transfer-Encoding and Content-Length, are left out and counted. */
+void response_header(struct response *r, const char *name, const char *value);
+uint64_t response_headers_refused(void); /* how many values were left out so far */
+struct response *response_ref(struct response *r);
+void response_unref(struct response **r);
+int response_status(const struct response *r);
+/* Bytes of memory that keeping it costs, for caches. */
+size_t response_cost(const struct response *r);
+
+/* ---- exchanges ---- */
+
+enum exchange_verdict {
+        EXCHANGE_ANSWERED, /* exchange_set_response was called */
+        EXCHANGE_WAIT,     /* someone will call exchange_answer; the connection is suspended */
+};
+
+struct server_handler {
+        /* A whole request is here (for methods with a body: the body too, exchange_body).  Server
+         * thread. */
+        enum exchange_verdict (*handle)(void *arg, struct exchange *x);
+        /*
+         * Runs on the server's thread after the connection has been suspended because handle said
+         * EXCHANGE_WAIT: hand the exchange to whoever will answer it.
+         */
+        void (*waiting)(void *arg, struct exchange *x);
+        /* The exchange is over; `state` set by exchange_set_state is for the handler to free.  Once
+         * for each handle; exchange and request are still readable. */
+        void (*over)(void *arg, struct exchange *x, bool sent_whole);
+        void *arg;
+};
+
+/* config is borrowed until server_free.  Raises the soft limit of descriptors to the hard one. */
+must_use int server_new(const struct config *config, const struct server_handler *handler,
+                        struct server **ret, struct error *err);
+/* From now on requests are judged by another config, borrowed until server_free like the first.
+ * Any thread. */
+void server_reload(struct server *s, const struct config *config);
+/* "127.0.0.1:8090": what it listens on, with the real port. */
+const char *server_address(const struct server *s);
+/* New connections are closed at once; existing ones go on, and server_sweep closes those that are
+ * idle. */
+void server_quiesce(struct server *s);
+unsigned server_connections(const struct server *s);
+/* The configured limit, or less if the descriptors do not suffice; above it: 503. */
+unsigned server_max_connections(const struct server *s);
+/* Requests that the gate refused so far. */
+uint64_t server_refused(const struct server *s);
+/* Requests between handle and over. */
+unsigned server_exchanges(const struct server *s);
+/* Every waiting exchange must have been answered. */
+void server_free(struct server **s);
+/*
+ * Call about once a second from any one thread: closes connections that miss their deadlines
+ * (A-11).  A head must be whole limits.request_head_timeout after its request line and, for the
+ * first one, after accept; one that follows another request, idle timeout and head timeout after
+ * that one's end.  A body must grow by 60 KiB or be whole within 60 s, a reader take
+ * limits.slow_reader bytes per second over 60 s.
+ */
+void server_sweep(struct server *s, int64_t now_mono_ms);
+
+enum http_method exchange_method(const struct exchange *x);
+struct slice exchange_target(const struct exchange *x); /* raw */
+struct slice exchange_host(const struct exchange *x);   /* Host, validated */
+/* "http://cache.lan:8090" or public_url: how the client reaches us; borrowed for the exchange. */
+struct slice exchange_origin(const struct exchange *x);
+/* A request header, SLICE_NONE if absent; borrowed until the exchange is over. */
+struct slice exchange_header(const struct exchange *x, const char *name);
+struct slice exchange_body(const struct exchange *x);
+/* The peer's address as text, for logs. */
+const char *exchange_peer(const struct exchange *x);
+void *exchange_state(const struct exchange *x);
+void exchange_set_state(struct exchange *x, void *state);
+int64_t exchange_started_us(const struct exchange *x); /* CLOCK_MONOTONIC */
+/* For the log line in `over`: the status that was answered, and how many bytes of the body
+ * microhttpd was given (0 for a blob or bytes that were not sent whole: it does not tell). */
+int exchange_status(const struct exchange *x);
+uint64_t exchange_sent_bytes(const struct exchange *x);
+
+/* In handle only: the answer, whose reference is taken over. */
+void exchange_set_response(struct exchange *x, struct response *r);
+/* For a waiting exchange, from any thread, exactly once; the reference is taken over. */
+void exchange_answer(struct exchange *x, struct response *r);
+/* In a body source's read only: suspends until exchange_resume (any thread, exactly once). */
+void exchange_pause(struct exchange *x);
+void exchange_resume(struct exchange *x);
+/* True if the client closed its side: for waiting and paused exchanges, which microhttpd does not
+ * watch (M3).  Any thread, while the exchange waits. */
+bool exchange_peer_gone(const struct exchange *x);
