@@ -9,6 +9,7 @@
 #include "command_line.h"
 #include "flight.h"
 #include "hot.h"
+#include "knowledge.h"
 #include "log.h"
 #include "metrics.h"
 #include "notify.h"
@@ -65,7 +66,8 @@ static int start(struct daemon *d, struct error *err)
             hot_new(daemon_config(d), &d->hot, err) < 0 ||
             loop_new(worker_threads(daemon_config(d)), &d->loop, err) < 0 ||
             upstream_new(d->loop, daemon_config(d), &d->upstream, err) < 0 ||
-            questions_new(d, &d->questions, err) < 0 || flights_new(d, &d->flights, err) < 0 ||
+            questions_new(d, &d->questions, err) < 0 || tree_walks_new(&d->walks, err) < 0 ||
+            flights_new(d, &d->flights, err) < 0 ||
             server_new(daemon_config(d), &handler, &d->server, err) < 0)
                 return -1;
         redirect_policy(d);
@@ -226,6 +228,7 @@ static void free_all(struct daemon *d)
                 upstream_free(&d->upstream);
                 loop_free(&d->loop);
         }
+        tree_walks_free(&d->walks);
         hot_free(&d->hot);
         permits_free(&d->permits);
         store_close(&d->store);

@@ -41,6 +41,7 @@ struct daemon {
         struct questions *questions;
         struct flights *flights;
         struct server *server;
+        struct tree_walks *walks;
         struct redirect_policy redirects; /* loop thread */
 
         /* loop thread */

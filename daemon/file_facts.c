@@ -5,8 +5,10 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "config.h"
 #include "etag.h"
 #include "hub_header.h"
+#include "model.h"
 #include "range.h"
 #include "server.h"
 
@@ -103,7 +105,24 @@ struct file_plan file_plan(const struct file_facts *f, const struct file_questio
         return whole;
 }
 
-void file_headers(struct response *r, const struct file_facts *f, const struct file_plan *plan)
+/* The token route is named on upstream's own URL: clients move it to their endpoint themselves
+ * (huggingface_hub utils/_xet.py). */
+static void xet_headers(struct response *r, const struct file_facts *f, const struct config *config)
+{
+        scoped(buf_done) struct buf link = BUF_INIT(4096);
+
+        if (!f->xet_hash[0] || (config->cache_hide_xet && f->size <= HUB_MAX_HTTP_FILE))
+                return;
+        buf_add_fmt(&link, "<%s/api/%s/%s/xet-read-token/%s>; rel=\"xet-auth\"",
+                    config->upstream_url, repo_kind_api(f->kind), f->repo, f->commit);
+        if (!buf_ok(&link))
+                return;
+        response_header(r, "X-Xet-Hash", f->xet_hash);
+        response_header(r, "Link", link.ptr);
+}
+
+void file_headers(struct response *r, const struct file_facts *f, const struct file_plan *plan,
+                  const struct config *config)
 {
         char text[80];
 
@@ -117,6 +136,7 @@ void file_headers(struct response *r, const struct file_facts *f, const struct f
                 response_header(r, "Content-Range", text);
                 return;
         }
+        xet_headers(r, f, config);
         if (f->is_lfs) {
                 response_header(r, "X-Linked-Etag", f->etag);
                 snprintf(text, sizeof(text), "%" PRIu64, f->size);

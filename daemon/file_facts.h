@@ -22,8 +22,9 @@ struct file_facts {
         bool is_lfs;
         enum repo_kind kind;
         char commit[41];
-        char etag[68]; /* quoted */
-        char *repo;    /* canonical id */
+        char etag[68];     /* quoted */
+        char xet_hash[65]; /* "" if unknown */
+        char *repo;        /* canonical id */
         char *path;
         char *disposition; /* Content-Disposition */
         const char *content_type;
@@ -59,5 +60,9 @@ struct file_plan {
  */
 struct file_plan file_plan(const struct file_facts *f, const struct file_question *q);
 
-/* The headers that every answer about this file carries, body or not. */
-void file_headers(struct response *r, const struct file_facts *f, const struct file_plan *plan);
+/* The headers that every answer about this file carries, body or not.  Xet is announced only where
+ * `announce_xet` or where a client of plain HTTP would refuse (HUB_MAX_HTTP_FILE), its token route
+ * on `hub`, the upstream's URL, as the Hub does it. */
+struct config;
+void file_headers(struct response *r, const struct file_facts *f, const struct file_plan *plan,
+                  const struct config *config);

@@ -89,7 +89,7 @@ static uint64_t readable_until(struct flight *fl, const struct flight_reader *r,
         const struct config *config = daemon_config(fl->table->d);
         uint64_t have;
 
-        if (!fl->partial || fl->closed)
+        if (fl->closed || !fl->partial)
                 return pos;
         have = partial_have_until(fl->partial, pos);
         if ((r->completes || config->cache_strict_ranges) && !fl->verified) {
@@ -672,11 +672,13 @@ static void open_run(void *arg)
                 fl->blob = blob;
                 return;
         }
+        if (fl->err.kind == ERR_CORRUPT)
+                metrics_add(M_CORRUPT_BLOBS, 1);
         blob_unref(&blob);
         error_clear(&fl->err);
-        if (partial_open(store, &fl->want, fl->size, &fl->partial, &fl->err) == 0)
+        if (partial_open(store, &fl->want, fl->size, &fl->opened, &fl->err) == 0)
                 return;
-        if (partial_open_unstored(store, &fl->want, fl->size, UNSTORED_MEMORY_MAX, &fl->partial,
+        if (partial_open_unstored(store, &fl->want, fl->size, UNSTORED_MEMORY_MAX, &fl->opened,
                                   &fl->err) == 0)
                 error_clear(&fl->err);
 }
@@ -688,6 +690,9 @@ static void open_after(void *arg)
 
         fl->jobs--;
         fl->synced_ms = loop_now(fl->table->d->loop);
+        pthread_mutex_lock(&fl->lock);
+        fl->partial = fl->opened;
+        pthread_mutex_unlock(&fl->lock);
         if (fl->blob) {
                 error_clear(&fl->err);
                 set_state(fl, FLIGHT_DONE);
@@ -778,7 +783,8 @@ struct flight_reader *flight_join(struct flights *t, struct file_facts *facts,
                 .start = plan->start,
                 .end = plan->end,
                 .pos = plan->start,
-                .completes = plan->completes,
+                /* A strict range waits until the whole is right, which takes all of it. */
+                .completes = plan->completes || daemon_config(t->d)->cache_strict_ranges,
                 .ready = ready,
                 .arg = arg,
         };

@@ -87,6 +87,7 @@ struct flight {
         unsigned jobs;
         struct loop_job open_job, hash_job, commit_job, checkpoint_job;
         struct loop_call verified_call;
+        struct partial *opened; /* by open_job */
         bool checkpoint_busy;
         uint64_t unsynced;
         int64_t synced_ms, begun_ms, idle_ms;

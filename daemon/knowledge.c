@@ -1,5 +1,7 @@
 #include "knowledge.h"
 
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/buf.h"
@@ -17,6 +19,8 @@ enum {
         REFS_LEARNT_MAX =
                 32, /* of a /refs document: each is a row that a client may ask for next */
         DOC_KEY_MAX = 65536,
+        CURSOR_MAX = 2048,
+        WALKS_MAX = 64,
 };
 
 /* ---- reading ---- */
@@ -297,17 +301,88 @@ static bool learn_info(struct learner *l, struct error *err)
         return true;
 }
 
-/* A page of a listing.  Only a listing that began at the root, recursively, and ended on its only
- * page is known to be whole here; longer ones are walked by metadata.c. */
+struct tree_walk {
+        char commit[41];
+        char next[CURSOR_MAX]; /* of the page that has to come next; "" for a free slot */
+};
+
+struct tree_walks {
+        pthread_mutex_t lock;
+        unsigned turn;
+        struct tree_walk walks[WALKS_MAX];
+};
+
+int tree_walks_new(struct tree_walks **ret, struct error *err)
+{
+        struct tree_walks *w = calloc(1, sizeof(*w));
+
+        if (!w)
+                return error_set(err, ERR_NOMEM, "no memory for the walks of listings");
+        pthread_mutex_init(&w->lock, NULL);
+        *ret = w;
+        return 0;
+}
+
+void tree_walks_free(struct tree_walks **ww)
+{
+        struct tree_walks *w = take(*ww);
+
+        if (w)
+                pthread_mutex_destroy(&w->lock);
+        free(w);
+}
+
+/* The cursor in the link to the next page, "" if there is none or it is too long to remember. */
+static void next_cursor(struct slice link, char *ret, size_t size)
+{
+        scoped(buf_done) struct buf cursor = BUF_INIT(CURSOR_MAX);
+        struct slice url = link_next(link);
+        struct error ignored;
+        size_t at = slice_find(url, '?');
+
+        ret[0] = '\0';
+        if (at < url.len && query_find(slice_skip(url, at + 1), "cursor", &cursor, &ignored) > 0 &&
+            cursor.len < size)
+                memcpy(ret, cursor.ptr, cursor.len + 1);
+}
+
+/* Notes a page with this cursor ("" for the first) and the next one's; true if the page is the last
+ * of a walk in which none was missed. */
+static bool walk_on(struct tree_walks *w, const char *commit, const char *cursor, const char *next)
+{
+        struct tree_walk *walk = NULL;
+        bool whole;
+
+        pthread_mutex_lock(&w->lock);
+        for (size_t i = 0; i < WALKS_MAX; i++)
+                if (w->walks[i].next[0] && strcmp(w->walks[i].commit, commit) == 0 &&
+                    strcmp(w->walks[i].next, cursor) == 0)
+                        walk = &w->walks[i];
+        whole = (walk || !cursor[0]) && !next[0];
+        if (!walk && !cursor[0] && next[0])
+                walk = &w->walks[w->turn++ % WALKS_MAX];
+        if (walk) {
+                memcpy(walk->commit, commit, sizeof(walk->commit));
+                snprintf(walk->next, sizeof(walk->next), "%s", next);
+        }
+        pthread_mutex_unlock(&w->lock);
+        return whole;
+}
+
+/* A page of a listing.  When a recursive one of the root has come to its last page and none was
+ * missed, the commit's tree is known completely. */
 static bool learn_tree(struct learner *l, struct error *err)
 {
         struct finding *f = l->f;
-        bool whole = l->hub.path.len == 0 && query_flag(l->hub.query, "recursive") &&
-                     !link_next(slice_str(f->link)).ptr;
-        scoped(buf_done) struct buf cursor = BUF_INIT(8192);
+        char next[CURSOR_MAX];
+        scoped(buf_done) struct buf cursor = BUF_INIT(CURSOR_MAX);
+        bool whole = false;
 
-        if (query_find(l->hub.query, "cursor", &cursor, err) != 0)
-                whole = false;
+        next_cursor(slice_str(f->link), next, sizeof(next));
+        if (query_find(l->hub.query, "cursor", &cursor, err) >= 0 && f->commit[0] &&
+            l->hub.path.len == 0 && query_flag(l->hub.query, "recursive") &&
+            (next[0] || !link_next(slice_str(f->link)).ptr))
+                whole = walk_on(l->d->walks, f->commit, cursor.len ? cursor.ptr : "", next);
         if (tree_parse(slice_of(f->body, f->body_len), keep_entry, l, err) < 0)
                 return false;
         if (learn_repo(l) && learn_commit(l))

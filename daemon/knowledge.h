@@ -42,6 +42,12 @@ void knowledge_read(struct daemon *d, const struct hub_request *hub, unsigned wa
                     struct slice body_key, struct knowledge *ret);
 void knowledge_done(struct knowledge *k);
 
+/* Listings of several pages that clients are walking: whether the page now learnt follows on all
+ * before it.  In memory, bounded, any thread; forgetting a walk only means learning it again. */
+struct tree_walks;
+must_use int tree_walks_new(struct tree_walks **ret, struct error *err);
+void tree_walks_free(struct tree_walks **w);
+
 /*
  * Writes what a finding teaches: repository, alias, visibility, ref, commit, files, document.
  * Also fills what only a parsed document tells (finding->commit, visibility).  Failures are

@@ -320,17 +320,24 @@ static bool serve_from_index(struct request *r)
 
 /* ---- asking ---- */
 
-static bool stale_answer(struct request *r)
+static bool can_be_stale(const struct request *r, struct permit *ret)
 {
         int64_t max = daemon_config(r->d)->cache_stale_max_ms;
-        bool recent = r->hub.klass != CLASS_COMMIT_DOC || r->hub.rev_is_commit ||
-                      (r->know.has_ref && request_fresh(r->know.ref_at, max));
 
-        if (!recent || (r->hub.has_repo && !request_stale_permit(r, scope_of(r))))
+        if (r->hub.klass == CLASS_COMMIT_DOC && !r->hub.rev_is_commit &&
+            !(r->know.has_ref && request_fresh(r->know.ref_at, max)))
                 return false;
         if (r->know.has_doc && doc_ttl(r) != INT64_MAX &&
             !request_fresh(r->know.doc.fetched_at, max))
                 return false;
+        return !r->hub.has_repo || request_stale_permit(r, scope_of(r), ret);
+}
+
+static bool stale_answer(struct request *r)
+{
+        if (!can_be_stale(r, &r->permit))
+                return false;
+        r->permitted = true;
         r->stale = true;
         r->last_resort = NULL;
         if (!r->know.has_doc)
@@ -404,6 +411,7 @@ static void ask_document(struct request *r)
 {
         struct slice type = exchange_header(r->x, "Content-Type");
         char type_text[128];
+        struct permit ignored;
         struct question_spec spec = {
                 .kind = ASK_DOCUMENT,
                 .method = r->hub.method == HTTP_POST ? HTTP_POST : HTTP_GET,
@@ -431,6 +439,7 @@ static void ask_document(struct request *r)
                 spec.body = exchange_body(r->x);
                 spec.body_key = r->body_key;
         }
+        spec.impatient = r->know.has_doc && can_be_stale(r, &ignored);
         r->last_resort = stale_answer;
         r->waiter.found = on_document;
         r->waiter.arg = r;
@@ -454,6 +463,7 @@ static void on_ref(void *arg, struct finding *f)
 static void ask_ref(struct request *r)
 {
         scoped(buf_done) struct buf target = BUF_INIT(32768);
+        struct permit ignored;
         struct question_spec spec = {
                 .kind = ASK_DOCUMENT,
                 .method = HTTP_GET,
@@ -474,6 +484,7 @@ static void ask_ref(struct request *r)
         }
         spec.client_target = target.ptr;
         spec.upstream_target = target.ptr;
+        spec.impatient = r->know.has_ref && can_be_stale(r, &ignored);
         r->last_resort = stale_answer;
         r->waiter.found = on_ref;
         r->waiter.arg = r;

@@ -227,7 +227,7 @@ static void answer_relay(struct stream *s, struct transfer *t)
                 stream_fail(s, ERR_NOMEM, "no memory for a stream");
                 return;
         }
-        file_headers(response, r->facts, &r->plan);
+        file_headers(response, r->facts, &r->plan, c);
         s->r = NULL;
         r->stream = NULL;
         request_answer(r, response, METRIC_RESULT_FORWARDED);

@@ -342,7 +342,8 @@ static bool try_again(struct question *q)
         struct daemon *d = q->table->d;
         int64_t wait = upstream_backoff_ms(q->tries);
 
-        if (q->tries >= TRIES_MAX || loop_now(d->loop) + wait >= q->deadline_ms || d->stopping ||
+        if (q->tries >= (q->spec.impatient ? 1 : TRIES_MAX) ||
+            loop_now(d->loop) + wait >= q->deadline_ms || d->stopping ||
             !upstream_may_retry(d->upstream))
                 return false;
         transfer_cancel(&q->transfer);
@@ -695,6 +696,7 @@ void question_ask(struct questions *table, const struct question_spec *spec,
         if (q) {
                 free(key);
                 metrics_add(M_QUESTIONS_JOINED, 1);
+                q->spec.impatient = q->spec.impatient && spec->impatient;
                 w->question = q;
                 list_push_back(&q->waiters, &w->node);
                 if (q->told)

@@ -44,6 +44,7 @@ struct question_spec {
         const char *content_type;  /* of body, for a POST */
         struct slice body;
         const char *body_key; /* canonical form of body for keys; NULL without */
+        bool impatient;       /* the asker has something to fall back on: one try */
         bool keep;            /* a document for the index */
 };
 

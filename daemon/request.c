@@ -101,7 +101,7 @@ static struct response *hot_file(struct daemon *d, const struct hot_entry *e, st
                 blob_unref(&blob);
         }
         if (r)
-                file_headers(r, e->facts, &plan);
+                file_headers(r, e->facts, &plan, daemon_config(d));
         return r;
 }
 
@@ -430,19 +430,18 @@ void request_permit(struct request *r, enum scope scope)
                                                   &r->permit) > 0;
 }
 
-bool request_stale_permit(struct request *r, enum scope scope)
+bool request_stale_permit(const struct request *r, enum scope scope, struct permit *ret)
 {
         const struct repo_row *repo = &r->know.repo;
 
-        request_permit(r, scope);
-        if (r->permitted)
+        if (permits_check(r->d->permits, &r->who, r->hub.kind, request_repo(r), scope, ret) > 0)
                 return true;
-        r->permitted =
-                r->know.has_repo && repo->visibility == VIS_PUBLIC &&
-                permits_remembered_public(repo->visibility_at, clock_wall_ms(),
-                                          daemon_config(r->d)->cache_stale_max_ms, &r->permit) > 0;
-        r->permit.public_until_ms = 0; /* a last resort is decided anew each time */
-        return r->permitted;
+        if (!r->know.has_repo || repo->visibility != VIS_PUBLIC ||
+            permits_remembered_public(repo->visibility_at, clock_wall_ms(),
+                                      daemon_config(r->d)->cache_stale_max_ms, ret) == 0)
+                return false;
+        ret->public_until_ms = 0; /* a last resort is decided anew each time */
+        return true;
 }
 
 bool request_pinned(const struct request *r)

@@ -122,7 +122,7 @@ struct slice request_repo(const struct request *r);
 /* Looks for a permit in memory, then in the index. */
 void request_permit(struct request *r, enum scope scope);
 /* The permit for an answer while upstream is away; false if nobody may have one. */
-bool request_stale_permit(struct request *r, enum scope scope);
+bool request_stale_permit(const struct request *r, enum scope scope, struct permit *ret);
 /* Whether the commit is known and need not be asked for again. */
 bool request_pinned(const struct request *r);
 /* Takes note of what upstream said about the caller's right; false if it refused. */

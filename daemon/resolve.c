@@ -87,7 +87,7 @@ static void keep_file_hot(struct request *r, struct response *whole)
                 file_facts_unref(&e.facts);
                 return;
         }
-        file_headers(e.head, r->facts, &plain);
+        file_headers(e.head, r->facts, &plain, daemon_config(r->d));
         keep_hot(r, &e);
 }
 
@@ -154,7 +154,7 @@ static void answer_without_body(struct request *r)
         else
                 response = response_bytes(r->plan.status, NULL, 0);
         if (response) {
-                file_headers(response, r->facts, &r->plan);
+                file_headers(response, r->facts, &r->plan, daemon_config(r->d));
                 if (r->plan.status == 200)
                         keep_file_hot(r, NULL);
         }
@@ -168,6 +168,15 @@ struct checked_body {
         uint64_t start, end;
 };
 
+/* The disk changed a file: it is out of the store already, and the next request fetches it again. */
+static void note_rot(const struct blob *blob, const struct error *err)
+{
+        if (err->kind != ERR_CORRUPT)
+                return;
+        metrics_add(M_CORRUPT_BLOBS, 1);
+        log_event(LOG_WARN, "blob.corrupt", "digest=%s", DIGEST_STR(blob_digest(blob)));
+}
+
 /* The first read of a span since the start: each megabyte is compared with its checksum before it
  * leaves (I-02).  A span that failed is never sent; the connection ends short. */
 static int64_t checked_read(void *arg, uint64_t at, char *to, size_t max)
@@ -178,8 +187,10 @@ static int64_t checked_read(void *arg, uint64_t at, char *to, size_t max)
         struct error err;
         ssize_t got;
 
-        if (blob_check(b->blob, pos, pos + n, &err) < 0)
+        if (blob_check(b->blob, pos, pos + n, &err) < 0) {
+                note_rot(b->blob, &err);
                 return -1;
+        }
         got = pread(blob_fd(b->blob), to, n, (off_t)pos);
         return got > 0 ? got : -1;
 }
@@ -231,7 +242,7 @@ static void answer_blob(struct request *r, struct blob *blob)
         else
                 response = response_blob(plan->status, blob, plan->start, plan->end);
         if (response) {
-                file_headers(response, r->facts, plan);
+                file_headers(response, r->facts, plan, daemon_config(r->d));
                 if (!r->stale)
                         keep_file_hot(r, small && plan->status == 200 ? response : NULL);
         }
@@ -264,7 +275,7 @@ static void on_ready(void *arg, const struct flight_ready *ready)
         }
         response = flight_reader_response(&r->reader, r->plan.status);
         if (response)
-                file_headers(response, r->facts, &r->plan);
+                file_headers(response, r->facts, &r->plan, daemon_config(r->d));
         finish(r, response, METRIC_RESULT_MISS);
 }
 
@@ -288,10 +299,11 @@ static void open_run(void *arg)
 
         if (store_find_blob(r->d->store, &r->facts->digest, &blob, &r->err) <= 0)
                 return;
-        /* A file that the disk changed is gone from the store now: it is fetched again. */
         if (blob_size(blob) != r->facts->size ||
-            blob_check(blob, r->plan.start, check_to, &r->err) < 0)
+            blob_check(blob, r->plan.start, check_to, &r->err) < 0) {
+                note_rot(blob, &r->err);
                 blob_unref(&blob);
+        }
         r->blob = blob;
 }
 
@@ -332,12 +344,10 @@ static void serve(struct request *r)
                 open_blob(r);
 }
 
-static void serve_facts(struct request *r, struct slice repo, const char *commit,
-                        const struct digest *digest, uint64_t size, bool is_lfs)
+static void serve_facts(struct request *r, struct file_facts *facts)
 {
-        r->facts = file_facts_new(r->hub.kind, repo, slice_str(commit), r->hub.path, digest, size,
-                                  is_lfs);
-        if (r->facts)
+        r->facts = facts;
+        if (facts)
                 serve(r);
         else
                 request_fail(r, ERR_NOMEM, "no memory for an answer");
@@ -355,27 +365,37 @@ static bool known(const struct request *r)
 
 static void serve_known(struct request *r)
 {
+        struct file_facts *facts;
         struct digest digest;
 
         if (r->know.file.type == FILE_ABSENT || !file_row_digest(&r->know.file, &digest)) {
                 answer_absent(r);
                 return;
         }
-        serve_facts(r, request_repo(r), r->know.commit, &digest, r->know.file.size,
-                    r->know.file.has_lfs);
+        facts = file_facts_new(r->hub.kind, request_repo(r), slice_str(r->know.commit), r->hub.path,
+                               &digest, r->know.file.size, r->know.file.has_lfs);
+        if (facts && r->know.file.has_xet)
+                hex_encode(r->know.file.xet, sizeof(r->know.file.xet), facts->xet_hash);
+        serve_facts(r, facts);
 }
 
 /* ---- asking ---- */
 
 /* While upstream is away: what was true when we last heard, for whom it was public or allowed. */
-static bool stale_answer(struct request *r)
+static bool can_be_stale(const struct request *r, struct permit *ret)
 {
         bool recent = r->hub.rev_is_commit ||
                       (r->know.has_ref &&
                        request_fresh(r->know.ref_at, daemon_config(r->d)->cache_stale_max_ms));
 
-        if (!recent || !known(r) || r->facts || !request_stale_permit(r, SCOPE_BYTES))
+        return recent && known(r) && !r->facts && request_stale_permit(r, SCOPE_BYTES, ret);
+}
+
+static bool stale_answer(struct request *r)
+{
+        if (!can_be_stale(r, &r->permit))
                 return false;
+        r->permitted = true;
         r->stale = !r->hub.rev_is_commit;
         r->last_resort = NULL;
         serve_known(r);
@@ -384,6 +404,7 @@ static bool stale_answer(struct request *r)
 
 static void on_found(void *arg, struct finding *f)
 {
+        struct file_facts *facts;
         struct request *r = arg;
 
         if (error_is_set(&f->err) || f->verdict == HUB_TRANSIENT ||
@@ -406,7 +427,11 @@ static void on_found(void *arg, struct finding *f)
                 }
                 return;
         }
-        serve_facts(r, slice_str(f->repo), f->commit, &f->digest, f->size, f->is_lfs);
+        facts = file_facts_new(r->hub.kind, slice_str(f->repo), slice_str(f->commit), r->hub.path,
+                               &f->digest, f->size, f->is_lfs);
+        if (facts)
+                memcpy(facts->xet_hash, f->xet_hash, sizeof(facts->xet_hash));
+        serve_facts(r, facts);
 }
 
 static void ask(struct request *r)
@@ -414,6 +439,7 @@ static void ask(struct request *r)
         scoped(buf_done) struct buf target = BUF_INIT(32768);
         /* With the ref fresh, its commit is asked: all answers within its TTL agree (trap 44). */
         bool pin = request_pinned(r) && r->know.commit[0];
+        struct permit ignored;
         struct question_spec spec = {
                 .kind = ASK_FILE,
                 .method = HTTP_HEAD,
@@ -422,6 +448,7 @@ static void ask(struct request *r)
                 .authorization = r->authorization,
         };
 
+        spec.impatient = can_be_stale(r, &ignored);
         hub_resolve_target(r->hub.kind, r->hub.repo, pin ? slice_str(r->know.commit) : r->hub.rev,
                            r->hub.path, &target);
         if (!buf_ok(&target)) {

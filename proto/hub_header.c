@@ -155,6 +155,9 @@ void content_disposition(struct slice path, bool attachment, struct buf *out)
 
                 if (c == '"' || c == '\\')
                         buf_add_char(out, '\\');
+                /* One '?' for each character that is not ASCII, as the Hub has it. */
+                if (((unsigned char)c & 0xc0) == 0x80)
+                        continue;
                 buf_add_char(out, c < ' ' || c == 0x7f ? '?' : c);
         }
         buf_add_str(out, "\";");

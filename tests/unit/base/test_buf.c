@@ -73,10 +73,8 @@ static void test_format_fits_exactly(void **state unused_arg)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_grows_and_terminates),
-                cmocka_unit_test(test_ceiling_sticks),
-                cmocka_unit_test(test_reset_forgets_failure),
-                cmocka_unit_test(test_take),
+                cmocka_unit_test(test_grows_and_terminates),  cmocka_unit_test(test_ceiling_sticks),
+                cmocka_unit_test(test_reset_forgets_failure), cmocka_unit_test(test_take),
                 cmocka_unit_test(test_format_fits_exactly),
         };
 

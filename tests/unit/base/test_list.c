@@ -23,7 +23,7 @@ static void test_order(void **state unused_arg)
         for (int i = 1; i < 4; i++)
                 list_push_back(&head, &items[i].node);
         list_push_front(&head, &items[0].node);
-        list_each(n, &head)
+        list_each (n, &head)
                 assert_int_equal(value_of(n), expected++);
         assert_int_equal(expected, 4);
         assert_int_equal(value_of(list_pop_front(&head)), 0);
@@ -37,10 +37,10 @@ static void test_remove(void **state unused_arg)
 
         for (int i = 0; i < 4; i++)
                 list_push_back(&head, &items[i].node);
-        list_each_safe(n, &head)
+        list_each_safe (n, &head)
                 if (value_of(n) % 2 == 0)
                         list_remove(n);
-        list_each(n, &head)
+        list_each (n, &head)
                 left = left * 10 + value_of(n);
         assert_int_equal(left, 13);
         /* Removing again changes nothing. */

@@ -37,11 +37,8 @@ static void test_split(void **state unused_arg)
                 const char *pieces[4];
                 size_t n;
         } cases[] = {
-                { "a,b", { "a", "b" }, 2 },
-                { ",a,", { "", "a", "" }, 3 },
-                { "", { "" }, 1 },
-                { "a", { "a" }, 1 },
-                { ",,,", { "", "", "", "" }, 4 },
+                { "a,b", { "a", "b" }, 2 }, { ",a,", { "", "a", "" }, 3 },    { "", { "" }, 1 },
+                { "a", { "a" }, 1 },        { ",,,", { "", "", "", "" }, 4 },
         };
 
         for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -58,8 +58,8 @@ static void test_random_against_bitmap(void **state unused_arg)
 
                         for (uint64_t i = start; i < end; i++)
                                 model[i] = !remove;
-                        assert_int_equal(remove ? spans_remove(&s, start, end) :
-                                                  spans_add(&s, start, end),
+                        assert_int_equal(remove ? spans_remove(&s, start, end)
+                                                : spans_add(&s, start, end),
                                          0);
                         check_against(&s, model);
                 }

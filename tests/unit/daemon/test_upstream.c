@@ -440,11 +440,11 @@ static int teardown(void **state unused_arg)
 
 /* ---- answers, by table ---- */
 
-#define X8(s) s s s s s s s s
+#define X8(s)    s s s s s s s s
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 #define LENGTH_5 "Content-Length: 5\r\n"
-#define CHUNKED "Transfer-Encoding: chunked\r\n"
-#define HTTP_OK "HTTP/1.1 200 OK\r\n"
+#define CHUNKED  "Transfer-Encoding: chunked\r\n"
+#define HTTP_OK  "HTTP/1.1 200 OK\r\n"
 
 static const struct answer_case {
         const char *what;
@@ -455,12 +455,18 @@ static const struct answer_case {
         int status; /* 0: on_head must not come */
         const char *body;
 } answers[] = {
-#define GOOD(what, answer, status, body) \
-        { what, SLICE(answer), HTTP_GET, false, ERR_NONE, status, body }
-#define CUT(what, answer, status, body) \
-        { what, SLICE(answer), HTTP_GET, true, ERR_UPSTREAM_CUT, status, body }
-#define BROKEN(what, answer) \
-        { what, SLICE(answer), HTTP_GET, true, ERR_UPSTREAM_BROKEN, 0, "" }
+#define GOOD(what, answer, status, body)                                                           \
+        {                                                                                          \
+                what, SLICE(answer), HTTP_GET, false, ERR_NONE, status, body                       \
+        }
+#define CUT(what, answer, status, body)                                                            \
+        {                                                                                          \
+                what, SLICE(answer), HTTP_GET, true, ERR_UPSTREAM_CUT, status, body                \
+        }
+#define BROKEN(what, answer)                                                                       \
+        {                                                                                          \
+                what, SLICE(answer), HTTP_GET, true, ERR_UPSTREAM_BROKEN, 0, ""                    \
+        }
         GOOD("length", HTTP_OK LENGTH_5 "\r\nhello", 200, "hello"),
         GOOD("equal lengths", HTTP_OK LENGTH_5 LENGTH_5 "\r\nhello", 200, "hello"),
         GOOD("empty", HTTP_OK "Content-Length: 0\r\n\r\n", 200, ""),
@@ -796,7 +802,7 @@ static void test_private_addresses(void **state unused_arg)
 {
         struct origin name = { .host = "localhost", .port = server.port };
         struct origin literal = { .host = "127.0.0.1", .port = server.port };
-        struct fetch refused = { 0 }, allowed = { 0 }, operator = { 0 };
+        struct fetch refused = { 0 }, allowed = { 0 }, operator= { 0 };
         static char other_hub[] = "http://hub.example";
 
         config.upstream_url = other_hub;
@@ -805,7 +811,7 @@ static void test_private_addresses(void **state unused_arg)
         fetch(&refused, (struct transfer_spec){ .origin = &name });
         assert_int_equal(refused.err.kind, ERR_REDIRECT);
         assert_int_equal(server_count(&server.n_connections), 0);
-        fetch(&operator, (struct transfer_spec){ .origin = &literal });
+        fetch(&operator,(struct transfer_spec){ .origin = &literal });
         assert_int_equal(operator.err.kind, ERR_NONE);
         config.upstream_allow_private_addresses = true;
         upstream_reload(up, &config);
