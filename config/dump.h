@@ -1,0 +1,15 @@
+/* Texts for people that are made from options.def and from nothing else. */
+#pragma once
+
+#include "base/buf.h"
+#include "config.h"
+
+/* The options with their flags, for --help. */
+void dump_help(struct buf *out);
+/* A configuration file with every option commented out at its default:
+ * config/hubcached.example.yaml. */
+void dump_example(struct buf *out);
+/* The options as a Markdown table. */
+void dump_markdown(struct buf *out);
+/* A configuration as YAML that loads to the same values. */
+void dump_config(const struct config *config, struct buf *out);
