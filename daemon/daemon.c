@@ -111,6 +111,28 @@ static void stop_step(struct daemon *d)
                 loop_stop(d->loop);
 }
 
+/* Brings a counter up to a total that somebody else keeps. */
+static void count_up_to(enum metric m, uint64_t total, uint64_t *seen)
+{
+        metrics_add(m, (int64_t)(total - *seen));
+        *seen = total;
+}
+
+static void measure(struct daemon *d)
+{
+        size_t entries, bytes;
+
+        hot_usage(d->hot, &entries, &bytes);
+        metrics_set(M_HOT_ENTRIES, (int64_t)entries);
+        metrics_set(M_HOT_BYTES, (int64_t)bytes);
+        metrics_set(M_CONNECTIONS, server_connections(d->server));
+        metrics_set(M_DISK_FREE, (int64_t)store_free_bytes(d->store));
+        metrics_set(M_STORE_WRITABLE, store_writable(d->store));
+        metrics_set(M_QUEUED_JOBS, loop_jobs(d->loop));
+        count_up_to(M_LOG_DROPS, log_drops(), &d->seen_log_drops);
+        count_up_to(M_REQUESTS_REFUSED, server_refused(d->server), &d->seen_refused);
+}
+
 static void on_tick(void *arg)
 {
         struct daemon *d = arg;
@@ -118,10 +140,7 @@ static void on_tick(void *arg)
         requests_tick(d);
         if (d->server && ++d->ticks % 4 == 0) {
                 server_sweep(d->server, clock_mono_ms());
-                metrics_set(M_CONNECTIONS, server_connections(d->server));
-                metrics_set(M_DISK_FREE, (int64_t)store_free_bytes(d->store));
-                metrics_set(M_STORE_WRITABLE, store_writable(d->store));
-                metrics_set(M_QUEUED_JOBS, loop_jobs(d->loop));
+                measure(d);
         }
         if (d->stopping)
                 stop_step(d);

@@ -50,6 +50,7 @@ struct daemon {
         struct list_node streams; /* see passthrough.c */
         struct loop_timer tick;
         unsigned ticks;
+        uint64_t seen_log_drops, seen_refused; /* counted so far */
         bool stopping;
         int64_t drain_until_ms;
 

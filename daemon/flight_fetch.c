@@ -426,6 +426,7 @@ static void fetch_ask(struct fetch *f)
         spec.client_target = target.ptr;
         spec.upstream_target = target.ptr;
         spec.authorization = fl->authorization;
+        spec.since_ms = loop_now(d->loop);
         spec.who = permits_principal(d->permits, slice_str(fl->authorization));
         f->waiter.found = on_found;
         f->waiter.arg = f;

@@ -223,3 +223,14 @@ void hot_drop_all(struct hot *h)
                 pthread_mutex_unlock(&h->shards[i].lock);
         }
 }
+
+void hot_usage(struct hot *h, size_t *ret_entries, size_t *ret_bytes)
+{
+        *ret_entries = *ret_bytes = 0;
+        for (size_t i = 0; i < SHARDS; i++) {
+                pthread_mutex_lock(&h->shards[i].lock);
+                *ret_entries += h->shards[i].n;
+                *ret_bytes += h->shards[i].bytes;
+                pthread_mutex_unlock(&h->shards[i].lock);
+        }
+}

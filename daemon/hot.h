@@ -55,4 +55,6 @@ void hot_put(struct hot *h, struct slice target, uint64_t epoch, struct hot_entr
 /* Forgets all answers about a repository. */
 void hot_drop_repo(struct hot *h, enum repo_kind kind, struct slice repo);
 void hot_drop_all(struct hot *h);
+/* How many answers are kept, and the memory that they use, about. */
+void hot_usage(struct hot *h, size_t *ret_entries, size_t *ret_bytes);
 uint64_t hot_epoch(struct hot *h, enum repo_kind kind, struct slice repo);

@@ -418,6 +418,7 @@ static void ask_document(struct request *r)
                 .who = r->who,
                 .permitted = r->permitted && r->hub.has_repo,
                 .authorization = r->authorization,
+                .since_ms = r->looked_ms,
                 .keep = may_keep(r),
         };
 
@@ -470,6 +471,7 @@ static void ask_ref(struct request *r)
                 .who = r->who,
                 .permitted = r->permitted,
                 .authorization = r->authorization,
+                .since_ms = r->looked_ms,
                 .keep = true,
         };
 
@@ -554,6 +556,7 @@ static void read_run(void *arg)
 
 static void read_again(struct request *r)
 {
+        r->looked_ms = loop_now(r->d->loop);
         request_work(r, read_run, read_after);
 }
 

@@ -263,6 +263,7 @@ void relay_begin(struct request *r)
                 .who = r->who,
                 .permitted = r->permitted,
                 .authorization = r->authorization,
+                .since_ms = r->looked_ms,
         };
 
         if (!s)

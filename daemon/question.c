@@ -21,6 +21,7 @@ enum {
         TRIES_MAX = 3,
         ANSWER_WITHIN_MS = 7000, /* the client gives up at 10 s, and 8 s is our promise */
         SOURCE_LIFE_MS = 120000, /* far below the life of a signed URL */
+        LINGER_MS = 2000,        /* longer than anybody's look into the index takes */
         SOURCES_MAX = 1024,
         TABLE_BUCKETS = 1024,
 };
@@ -32,7 +33,8 @@ struct question {
         struct question_spec spec; /* its strings are ours */
         struct list_node waiters;
         struct transfer *transfer;
-        struct loop_timer retry;
+        struct loop_timer retry, linger;
+        int64_t learnt_ms; /* when what it found was in the index; 0 before */
         struct loop_job learn;
         struct finding *finding;
         struct buf body;
@@ -58,6 +60,7 @@ struct questions {
 };
 
 static void ask_upstream(struct question *q);
+static void tell_waiters(struct question *q);
 
 /* ---- findings ---- */
 
@@ -179,6 +182,7 @@ static void question_free(struct question *q)
         list_remove(&q->bucket);
         transfer_cancel(&q->transfer);
         loop_timer_stop(&q->retry);
+        loop_timer_stop(&q->linger);
         finding_unref(&q->finding);
         buf_done(&q->body);
         secret_free(&q->key);
@@ -199,8 +203,13 @@ void questions_free(struct questions **qq)
         if (!q)
                 return;
         for (size_t i = 0; i < TABLE_BUCKETS; i++)
-                list_each_safe (n, &q->buckets[i])
-                        question_free(list_entry(n, struct question, bucket));
+                list_each_safe (n, &q->buckets[i]) {
+                        struct question *open = list_entry(n, struct question, bucket);
+
+                        error_set(&open->finding->err, ERR_SHUTDOWN, "the cache is stopping");
+                        tell_waiters(open);
+                        question_free(open);
+                }
         list_each_safe (s, &q->source_ages)
                 source_drop(q, list_entry(s, struct source_slot, age));
         free(q);
@@ -288,6 +297,11 @@ static void tell_waiters(struct question *q)
 
 /* ---- the end of a question ---- */
 
+static void question_end(void *arg)
+{
+        question_free(arg);
+}
+
 static void run_learn(void *arg)
 {
         struct question *q = arg;
@@ -301,7 +315,8 @@ static void after_learn(void *arg)
 
         /* A document's waiters need what learning read in it; a file's were told before. */
         tell_waiters(q);
-        question_free(q);
+        q->learnt_ms = loop_now(q->table->d->loop);
+        loop_timer_start(q->table->d->loop, &q->linger, LINGER_MS, 0, question_end, q);
 }
 
 static void conclude(struct question *q)
@@ -630,7 +645,8 @@ static void ask_upstream(struct question *q)
                 .range = q->probing ? SLICE("bytes=0-0") : SLICE_NONE,
                 .content_type = slice_str(q->spec.content_type),
                 .body = q->spec.body,
-                .foreground = true,
+                .foreground = !q->spec.background,
+                .repeatable = q->spec.method == HTTP_POST,
                 .ops = &ops,
                 .arg = q,
         };
@@ -662,12 +678,14 @@ static void note_asked(struct question *q)
         hub_request_done(&at);
 }
 
-static struct question *find_question(struct questions *table, const char *key)
+/* One that is open, or whose answer came after `since_ms`: who looked into the index before that
+ * saw nothing of it. */
+static struct question *find_question(struct questions *table, const char *key, int64_t since_ms)
 {
         list_each (n, question_bucket(table, key)) {
                 struct question *q = list_entry(n, struct question, bucket);
 
-                if (strcmp(q->key, key) == 0)
+                if (strcmp(q->key, key) == 0 && (!q->learnt_ms || q->learnt_ms >= since_ms))
                         return q;
         }
         return NULL;
@@ -692,11 +710,12 @@ void question_ask(struct questions *table, const struct question_spec *spec,
         list_init(&w->node);
         make_key(spec, &text);
         key = buf_take(&text, NULL);
-        q = key ? find_question(table, key) : NULL;
+        q = key ? find_question(table, key, spec->since_ms) : NULL;
         if (q) {
                 free(key);
                 metrics_add(M_QUESTIONS_JOINED, 1);
                 q->spec.impatient = q->spec.impatient && spec->impatient;
+                q->spec.background = q->spec.background && spec->background;
                 w->question = q;
                 list_push_back(&q->waiters, &w->node);
                 if (q->told)

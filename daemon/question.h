@@ -3,8 +3,8 @@
  *
  * Questions with the same key are one request upstream.  The key holds the principal unless its
  * asker was permitted already, so that nobody learns anything from another's right (S-05).
- * A question stays in the table until what it found has been written to the index: whoever asks
- * in between joins it instead of asking upstream again.
+ * A question stays in the table until what it found has been written to the index, and a little
+ * longer for those who looked into the index before that: they join it instead of asking again.
  *
  * Redirects on the hub's own origin are followed (renamed repositories, resolve-cache), at most
  * REDIRECT_HOPS_MAX; a redirect to an allowed other host ends a file question, its Location being
@@ -44,7 +44,9 @@ struct question_spec {
         const char *content_type;  /* of body, for a POST */
         struct slice body;
         const char *body_key; /* canonical form of body for keys; NULL without */
+        int64_t since_ms;     /* loop time before which the asker looked into the index */
         bool impatient;       /* the asker has something to fall back on: one try */
+        bool background;      /* nobody waits for it: people's questions go first */
         bool keep;            /* a document for the index */
 };
 

@@ -210,7 +210,8 @@ static void begin(void *arg)
         struct request *r = arg;
         struct daemon *d = r->d;
 
-        r->deadline_ms = loop_now(d->loop) + ANSWER_DEADLINE_MS;
+        r->looked_ms = loop_now(d->loop);
+        r->deadline_ms = r->looked_ms + ANSWER_DEADLINE_MS;
         list_push_back(&d->waiting, &r->waiting);
         d->n_waiting++;
         if (d->stopping) {

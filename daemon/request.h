@@ -40,9 +40,10 @@ struct request {
         struct hub_request hub;
         struct principal who;
         char *authorization; /* a secret; NULL for anonymous */
-        int64_t deadline_ms;
-        int result;       /* METRIC_RESULT_...: for the log and the metrics */
-        const char *slug; /* of an error of ours, for the log */
+        int64_t looked_ms,
+                deadline_ms; /* loop time: of the last look into the index; of giving up */
+        int result;          /* METRIC_RESULT_...: for the log and the metrics */
+        const char *slug;    /* of an error of ours, for the log */
 
         /* loop thread, while the request waits */
         struct list_node waiting;

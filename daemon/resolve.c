@@ -168,7 +168,8 @@ struct checked_body {
         uint64_t start, end;
 };
 
-/* The disk changed a file: it is out of the store already, and the next request fetches it again. */
+/* The disk changed a file: it is out of the store already, and the next request fetches it again.
+ */
 static void note_rot(const struct blob *blob, const struct error *err)
 {
         if (err->kind != ERR_CORRUPT)
@@ -402,6 +403,58 @@ static bool stale_answer(struct request *r)
         return true;
 }
 
+/*
+ * A token was allowed, which does not tell whether everybody is.  Unless that is known, the
+ * repository's info is asked without a token: if it is public, other tokens need no question of
+ * their own, and its files can be served while the Hub is away.
+ */
+struct probe {
+        struct question_waiter waiter;
+        struct daemon *d;
+};
+
+static void on_probed(void *arg, struct finding *f)
+{
+        struct probe *p = arg;
+        static const struct principal anonymous;
+
+        if (!error_is_set(&f->err) && f->is_public)
+                (void)permits_allow(p->d->permits, &anonymous, f->repo_kind, slice_str(f->repo),
+                                    SCOPE_BYTES);
+        free(p);
+}
+
+static void probe_visibility(struct request *r, const struct finding *f)
+{
+        static const struct principal anonymous;
+        scoped(buf_done) struct buf target = BUF_INIT(1024);
+        struct question_spec spec = { .kind = ASK_DOCUMENT, .method = HTTP_GET, .keep = true };
+        struct permit ignored;
+        struct probe *p;
+
+        if (principal_is_anonymous(&r->who) || !f->has_repo ||
+            permits_check(r->d->permits, &anonymous, f->repo_kind, slice_str(f->repo), SCOPE_BYTES,
+                          &ignored) ||
+            (r->know.has_repo && r->know.repo.visibility != VIS_UNKNOWN &&
+             request_fresh(r->know.repo.visibility_at,
+                           daemon_config(r->d)->cache_permission_ttl_ms)))
+                return;
+        hub_api_target(f->repo_kind, slice_str(f->repo), "revision", slice_str(f->commit),
+                       SLICE(""), &target);
+        p = calloc(1, sizeof(*p));
+        if (!p || !buf_ok(&target)) {
+                free(p);
+                return;
+        }
+        p->d = r->d;
+        p->waiter.found = on_probed;
+        p->waiter.arg = p;
+        spec.client_target = target.ptr;
+        spec.upstream_target = target.ptr;
+        spec.background = true;
+        question_ask(r->d->questions, &spec, &p->waiter);
+}
+
 static void on_found(void *arg, struct finding *f)
 {
         struct file_facts *facts;
@@ -427,6 +480,7 @@ static void on_found(void *arg, struct finding *f)
                 }
                 return;
         }
+        probe_visibility(r, f);
         facts = file_facts_new(r->hub.kind, slice_str(f->repo), slice_str(f->commit), r->hub.path,
                                &f->digest, f->size, f->is_lfs);
         if (facts)
@@ -446,6 +500,7 @@ static void ask(struct request *r)
                 .who = r->who,
                 .permitted = r->permitted,
                 .authorization = r->authorization,
+                .since_ms = r->looked_ms,
         };
 
         spec.impatient = can_be_stale(r, &ignored);

@@ -43,6 +43,7 @@
 #include "base/list.h"
 #include "config.h"
 #include "log.h"
+#include "metrics.h"
 #include "server_gate.h"
 #include "store.h"
 
@@ -382,6 +383,8 @@ static void refusal_note(struct connection *c, enum gate_fault fault)
         const struct gate_reply *reply = gate_reply(fault);
 
         atomic_fetch_add_explicit(&c->server->n_refused, 1, memory_order_relaxed);
+        if (fault == GATE_BUSY)
+                metrics_add(M_CONNECTIONS_REFUSED, 1);
         log_event(LOG_INFO, "request.refused", "status=%d peer=%s error=%s %s", reply->status,
                   c->peer, error_slug(reply->kind), reply->text);
 }
