@@ -20,7 +20,7 @@ DAEMON  := $(PLAIN)/daemon/hubcached
 BUILD_PACKAGES := gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev \
                   libcurl4-openssl-dev libsqlite3-dev libuv1-dev libyaml-dev libjansson-dev \
                   libssl-dev libxxhash-dev ca-certificates
-TEST_PACKAGES  := libcmocka-dev python3 python3-venv curl git
+TEST_PACKAGES  := libcmocka-dev python3 python3-venv curl git wget aria2
 LINT_PACKAGES  := clang-format python3
 
 # Warnings are errors where nobody watches, and only there: a newer compiler must not stop a user.
@@ -170,6 +170,6 @@ endef
 packages-build:
 	@$(call install_packages,$(BUILD_PACKAGES))
 packages-test:
-	@$(call install_packages,$(BUILD_PACKAGES) $(TEST_PACKAGES))
+	@$(call install_packages,$(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES))
 packages-lint:
 	@$(call install_packages,$(LINT_PACKAGES))

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/secret.h"
 #include "daemon.h"
 #include "flight_impl.h"
 #include "log.h"
@@ -71,14 +72,6 @@ static void flight_unref(struct flight *fl)
                 return;
         pthread_mutex_destroy(&fl->lock);
         free(fl);
-}
-
-static void wipe_free(char **text)
-{
-        if (*text)
-                explicit_bzero(*text, strlen(*text));
-        free(*text);
-        *text = NULL;
 }
 
 /* ---- what a reader may have ---- */
@@ -577,7 +570,7 @@ static void close_after(void *arg)
         blob_unref(&fl->blob);
         finding_unref(&fl->refusal);
         file_facts_unref(&fl->facts);
-        wipe_free(&fl->authorization);
+        secret_free(&fl->authorization);
         t->n--;
         metrics_set(M_FLIGHTS, t->n);
         flight_unref(fl);
@@ -745,10 +738,10 @@ static struct flight *flight_new(struct flights *t, const struct digest *want, u
 /* The joiner's right and name are the freshest: later questions to upstream use them. */
 static void use_joiner(struct flight *fl, struct file_facts *facts, const char *authorization)
 {
-        wipe_free(&fl->authorization);
+        secret_free(&fl->authorization);
         file_facts_unref(&fl->facts);
         fl->facts = file_facts_ref(facts);
-        fl->authorization = authorization ? slice_dup(slice_str(authorization)) : NULL;
+        fl->authorization = secret_dup(authorization);
 }
 
 struct flight_reader *flight_join(struct flights *t, struct file_facts *facts,

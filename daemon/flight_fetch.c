@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/secret.h"
 #include "daemon.h"
 #include "etag.h"
 #include "flight_impl.h"
@@ -291,9 +292,7 @@ static void follow(struct fetch *f, struct transfer *t)
                 fetch_request(f, &next);
         else
                 fetch_broken(f, ERR_REDIRECT, "upstream redirects to a malformed address");
-        if (next.path_query)
-                explicit_bzero(next.path_query, strlen(next.path_query));
-        free(next.path_query);
+        secret_free(&next.path_query);
 }
 
 static void on_refusal(struct fetch *f, int status)

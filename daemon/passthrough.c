@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/secret.h"
 #include "daemon.h"
 #include "hub_error.h"
 #include "hub_header.h"
@@ -77,9 +78,7 @@ static struct stream *stream_new(struct request *r)
 static void stream_free(struct stream *s)
 {
         list_remove(&s->node);
-        if (s->target)
-                explicit_bzero(s->target, strlen(s->target));
-        free(s->target);
+        secret_free(&s->target);
         free(s);
 }
 
@@ -312,7 +311,7 @@ static bool follow(struct stream *s, struct transfer *t)
         }
         transfer_cancel(&s->transfer);
         if (kind == REDIRECT_HUB) {
-                free(s->target);
+                secret_free(&s->target);
                 s->target = slice_dup(buf_slice(&target));
                 start(s, upstream_hub(s->d->upstream), true);
                 return true;
@@ -321,7 +320,7 @@ static bool follow(struct stream *s, struct transfer *t)
                 stream_fail(s, ERR_REDIRECT, "upstream redirects to a malformed address");
                 return true;
         }
-        free(s->target);
+        secret_free(&s->target);
         s->target = slice_dup(uri.path_query);
         start(s, &uri.origin, false);
         return true;

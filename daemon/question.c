@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/secret.h"
 #include "daemon.h"
 #include "etag.h"
 #include "hub_header.h"
@@ -68,15 +69,6 @@ struct finding *finding_ref(struct finding *f)
 {
         __atomic_fetch_add(&f->refs, 1, __ATOMIC_RELAXED);
         return f;
-}
-
-static void secret_free(char **text)
-{
-        if (*text) {
-                explicit_bzero(*text, strlen(*text));
-                free(*text);
-        }
-        *text = NULL;
 }
 
 void finding_unref(struct finding **ff)
@@ -250,7 +242,7 @@ static struct question *question_new(struct questions *table, const struct quest
         q->spec = *spec;
         q->spec.client_target = dup_or_null(spec->client_target);
         q->spec.upstream_target = dup_or_null(spec->upstream_target);
-        q->spec.authorization = dup_or_null(spec->authorization);
+        q->spec.authorization = secret_dup(spec->authorization);
         q->spec.content_type = dup_or_null(spec->content_type);
         q->spec.body_key = dup_or_null(spec->body_key);
         q->spec.body =

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/secret.h"
 #include "daemon.h"
 #include "etag.h"
 #include "flight.h"
@@ -16,7 +17,7 @@
 #include "store.h"
 #include "upstream.h"
 
-enum { INLINE_BODY_MAX = 64 << 10 }; /* read into memory: one send instead of header and sendfile */
+enum { INLINE_BODY_MAX = 16 << 10 }; /* read into memory: one send instead of header and sendfile */
 
 bool request_fresh(int64_t at, int64_t ttl_ms)
 {
@@ -130,10 +131,7 @@ static struct response *hot_answer(struct daemon *d, struct exchange *x)
 
 static void request_free(struct request *r)
 {
-        if (r->authorization) {
-                explicit_bzero(r->authorization, strlen(r->authorization));
-                free(r->authorization);
-        }
+        secret_free(&r->authorization);
         hub_request_done(&r->hub);
         knowledge_done(&r->know);
         file_facts_unref(&r->facts);
