@@ -107,7 +107,8 @@ static int64_t reader_read(void *arg, uint64_t at, char *to, size_t max)
         r->pos = pos;
         until = readable_until(fl, r, pos);
         if (until <= pos) {
-                bool over = fl->state == FLIGHT_FAILED || fl->closed;
+                /* A client that left while it was paused was resumed for this (M3). */
+                bool over = fl->state == FLIGHT_FAILED || fl->closed || exchange_peer_gone(r->x);
 
                 if (!over) {
                         r->paused = true;
@@ -262,8 +263,8 @@ void flight_wake(struct flight *fl, bool all)
                 if (!r->paused)
                         continue;
                 until = readable_until(fl, r, r->pos);
-                if (fl->state == FLIGHT_FAILED || exchange_peer_gone(r->x) || until == r->end ||
-                    until - r->pos >= enough || (all && until > r->pos)) {
+                if (fl->state == FLIGHT_FAILED || until == r->end || until - r->pos >= enough ||
+                    (all && (until > r->pos || exchange_peer_gone(r->x)))) {
                         r->paused = false;
                         exchange_resume(r->x);
                 } else if (until > r->pos) {

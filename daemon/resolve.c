@@ -24,6 +24,7 @@
 
 enum {
         SMALL_FILE = 64 << 10,
+        CHECKED_BLOCK = 64 << 10, /* per client: a thousand slow ones must not cost 256 MiB */
         CHECK_FIRST = 8 << 20, /* checked on a worker before the answer; the rest as it is read */
 };
 
@@ -215,7 +216,7 @@ static struct response *checked_response(struct blob *blob, const struct file_pl
         *b = (struct checked_body){ .blob = blob_ref(blob),
                                     .start = plan->start,
                                     .end = plan->end };
-        return response_source(plan->status, (int64_t)(plan->end - plan->start), 256 << 10,
+        return response_source(plan->status, (int64_t)(plan->end - plan->start), CHECKED_BLOCK,
                                &checked_source, b);
 }
 
@@ -341,6 +342,8 @@ static void serve(struct request *r)
         r->plan = file_plan(r->facts, &q);
         if (r->plan.start == r->plan.end)
                 answer_without_body(r);
+        else if (r->found)
+                join_flight(r); /* most likely not here: the flight looks, and one hop is saved */
         else
                 open_blob(r);
 }
