@@ -105,6 +105,8 @@ static void stop_step(struct daemon *d)
                 stop_now(d);
                 if (server_exchanges(d->server) && now < d->drain_until_ms + END_MS)
                         return;
+                if (d->n_waiting)
+                        return; /* a job still looks at a request */
                 server_free(&d->server);
         }
         if (flights_empty(d->flights) || now >= d->drain_until_ms + 2 * END_MS)
@@ -138,6 +140,7 @@ static void on_tick(void *arg)
         struct daemon *d = arg;
 
         requests_tick(d);
+        passthrough_tick(d);
         if (d->server && ++d->ticks % 4 == 0) {
                 server_sweep(d->server, clock_mono_ms());
                 measure(d);
@@ -211,6 +214,7 @@ static void reload(struct daemon *d)
                         upstream_reload(d->upstream, next);
                         server_reload(d->server, next);
                         permits_reload(d->permits, next);
+                        hot_drop_all(d->hot); /* they were made under the old settings */
                         retire(d, old);
                         next = NULL;
                         metrics_add(M_RELOADS, 1);

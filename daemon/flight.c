@@ -11,7 +11,8 @@
 #include "log.h"
 #include "metrics.h"
 
-enum { UNSTORED_MEMORY_MAX = 64 << 20 };
+/* Files that the disk refuses: what one, and all together, may take of memory. */
+enum { UNSTORED_MAX = 64 << 20, UNSTORED_ALL_MAX = 256 << 20 };
 
 /* ---- the table ---- */
 
@@ -105,7 +106,7 @@ static int64_t reader_read(void *arg, uint64_t at, char *to, size_t max)
 
         pthread_mutex_lock(&fl->lock);
         r->pos = pos;
-        until = readable_until(fl, r, pos);
+        until = fl->state == FLIGHT_FAILED ? pos : readable_until(fl, r, pos);
         if (until <= pos) {
                 /* A client that left while it was paused was resumed for this (M3). */
                 bool over = fl->state == FLIGHT_FAILED || fl->closed || exchange_peer_gone(r->x);
@@ -354,16 +355,14 @@ static void hash_run(void *arg)
 {
         struct flight *fl = arg;
         uint64_t before = partial_hashed(fl->partial);
-        struct error err = { 0 };
 
         list_each (n, &fl->hashing) {
                 struct chunk *c = list_entry(n, struct chunk, node);
 
                 partial_hash(fl->partial, c->offset, c->bytes, c->len);
         }
-        /* A read that fails is tried again at the next turn; verification has the last word. */
         if (partial_hashed(fl->partial) == before)
-                (void)!partial_hash_more(fl->partial, MIB(16), &err);
+                (void)!partial_hash_more(fl->partial, MIB(16), &fl->hash_err);
 }
 
 static void hash_after(void *arg)
@@ -371,8 +370,13 @@ static void hash_after(void *arg)
         struct flight *fl = arg;
         struct list_node *n;
 
+        struct error err = fl->hash_err;
+
         fl->jobs--;
         fl->hash_busy = false;
+        error_clear(&fl->hash_err);
+        if (error_is_set(&err))
+                flight_fail(fl, &err, NULL);
         while ((n = list_pop_front(&fl->hashing)))
                 chunk_release(list_entry(n, struct chunk, node));
         flight_fetches_go_on(fl);
@@ -542,7 +546,8 @@ static void commit_after(void *arg)
 static void start_commit(struct flight *fl)
 {
         set_state(fl, FLIGHT_VERIFYING);
-        fl->jobs += 2; /* the job, and the call that it posts */
+        fetch_cancel_all(fl); /* one that brings again what is here */
+        fl->jobs += 2;        /* the job, and the call that it posts */
         fl->verified_call = (struct loop_call){ .fn = verified_now, .arg = fl };
         fl->commit_job.run = commit_run;
         fl->commit_job.after = commit_after;
@@ -560,11 +565,49 @@ static void close_run(void *arg)
                 partial_close(&fl->partial);
 }
 
+/* Chunks that the digest did not take before the flight ended. */
+static void drop_hash_queue(struct flight *fl)
+{
+        struct list_node *n;
+
+        while ((n = list_pop_front(&fl->hash_queue)))
+                chunk_release(list_entry(n, struct chunk, node));
+}
+
+static void flight_open(struct flight *fl);
+
+/* Somebody joined while the staging file was being closed: the flight begins again in place. */
+static void reopen(struct flight *fl)
+{
+        pthread_mutex_lock(&fl->lock);
+        fl->closed = fl->verified = fl->overdue = false;
+        fl->state = FLIGHT_OPENING;
+        pthread_mutex_unlock(&fl->lock);
+        blob_unref(&fl->blob);
+        finding_unref(&fl->refusal);
+        error_clear(&fl->err);
+        fl->commit_ok = fl->still_readable = false;
+        fl->opened = NULL;
+        fl->unsynced = 0;
+        fl->idle_ms = 0;
+        fl->begun_ms = loop_now(fl->table->d->loop);
+        loop_timer_stop(&fl->timer);
+        flight_open(fl);
+}
+
 static void close_after(void *arg)
 {
         struct flight *fl = arg;
         struct flights *t = fl->table;
 
+        fl->jobs--;
+        drop_hash_queue(fl);
+        __atomic_sub_fetch(&t->unstored_bytes, fl->unstored_bytes, __ATOMIC_RELAXED);
+        fl->unstored_bytes = 0;
+        if (fl->n_readers && !t->closing) {
+                reopen(fl);
+                return;
+        }
         loop_timer_stop(&fl->timer);
         loop_timer_stop(&fl->wake_timer);
         list_remove(&fl->bucket);
@@ -654,6 +697,19 @@ static void on_timer(void *arg)
         flight_check(fl);
 }
 
+/* The memory of all unstored files together has a ceiling; beyond it they are relayed. */
+static bool unstored_take(struct flight *fl)
+{
+        struct flights *t = fl->table;
+
+        if (__atomic_add_fetch(&t->unstored_bytes, fl->size, __ATOMIC_RELAXED) > UNSTORED_ALL_MAX) {
+                __atomic_sub_fetch(&t->unstored_bytes, fl->size, __ATOMIC_RELAXED);
+                return false;
+        }
+        fl->unstored_bytes = fl->size;
+        return true;
+}
+
 static void open_run(void *arg)
 {
         struct flight *fl = arg;
@@ -672,7 +728,9 @@ static void open_run(void *arg)
         error_clear(&fl->err);
         if (partial_open(store, &fl->want, fl->size, &fl->opened, &fl->err) == 0)
                 return;
-        if (partial_open_unstored(store, &fl->want, fl->size, UNSTORED_MEMORY_MAX, &fl->opened,
+        if (fl->size > UNSTORED_MAX || !unstored_take(fl))
+                return;
+        if (partial_open_unstored(store, &fl->want, fl->size, UNSTORED_MAX, &fl->opened,
                                   &fl->err) == 0)
                 error_clear(&fl->err);
 }
@@ -736,6 +794,34 @@ static struct flight *flight_new(struct flights *t, const struct digest *want, u
         return fl;
 }
 
+/*
+ * A flight that failed for upstream's sake stays until its readers have left, and one of them may
+ * not be reading.  Whoever comes meanwhile is not told of an old failure: the flight goes on, with
+ * the newcomer's right, and so do those who are still there.
+ */
+static void revive(struct flight *fl)
+{
+        switch (fl->err.kind) {
+        case ERR_CORRUPT:
+        case ERR_IO:
+        case ERR_NO_SPACE:
+        case ERR_SHUTDOWN:
+                return;
+        default:
+                break;
+        }
+        if (fl->closed || !fl->partial)
+                return;
+        error_clear(&fl->err);
+        finding_unref(&fl->refusal);
+        fl->begun_ms = loop_now(fl->table->d->loop);
+        pthread_mutex_lock(&fl->lock);
+        fl->state = FLIGHT_RUNNING;
+        fl->overdue = false;
+        pthread_mutex_unlock(&fl->lock);
+        start_hash(fl);
+}
+
 /* The joiner's right and name are the freshest: later questions to upstream use them. */
 static void use_joiner(struct flight *fl, struct file_facts *facts, const char *authorization)
 {
@@ -758,6 +844,8 @@ struct flight_reader *flight_join(struct flights *t, struct file_facts *facts,
                 error_set(err, t->closing ? ERR_SHUTDOWN : ERR_INTERNAL, "no transfer may begin");
                 return NULL;
         }
+        if (fl && fl->state == FLIGHT_FAILED)
+                revive(fl);
         if (fl)
                 metrics_add(M_COALESCED, 1);
         else if (r)

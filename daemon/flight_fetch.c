@@ -27,7 +27,12 @@ static void fetch_flush(struct fetch *f)
         if (!c || !c->len)
                 return;
         f->filling = NULL;
-        flight_store_chunk(f->flight, c);
+        if (f->flight->state == FLIGHT_RUNNING || f->flight->state == FLIGHT_FAILED) {
+                flight_store_chunk(f->flight, c);
+                return;
+        }
+        c->uses = 1;
+        chunk_release(c);
 }
 
 static void fetch_end(struct fetch *f)
@@ -245,7 +250,7 @@ static enum error_kind judge_head(struct fetch *f, struct transfer *t, const cha
         }
         if (transfer_status(t) == 206) {
                 if (content_range_parse(transfer_header(t, "content-range"), &got) != 1 ||
-                    got.start != f->pos || got.end > f->end ||
+                    got.start != f->pos || got.end > f->asked_end ||
                     (got.total != UINT64_MAX && got.total != fl->size)) {
                         *ret_why = "upstream's Content-Range is not the range that we asked for";
                         return ERR_UPSTREAM_BROKEN;
@@ -364,6 +369,7 @@ static void fetch_request(struct fetch *f, const struct source *source)
                 spec.range = slice_str(range);
         }
         f->paused = false;
+        f->asked_end = f->end;
         f->transfer = transfer_start(fl->table->d->upstream, &spec, &err);
         if (!f->transfer)
                 fetch_broken(f, err.kind, err.what);

@@ -47,7 +47,8 @@ struct chunk {
 struct fetch {
         struct list_node node;
         struct flight *flight;
-        uint64_t pos, end; /* pos: where the next byte from upstream goes */
+        uint64_t pos, end;  /* pos: where the next byte from upstream goes */
+        uint64_t asked_end; /* of the request under way; the planner may have moved end since */
         struct transfer *transfer;
         struct chunk *filling;
         struct loop_call flush;
@@ -95,7 +96,8 @@ struct flight {
         struct loop_timer wake_timer;
         bool wake_armed, replan;
         struct blob *blob;
-        struct error err;
+        struct error err, hash_err;
+        uint64_t unstored_bytes; /* of the table's */
         struct finding *refusal;
         bool commit_ok, still_readable;
 };
@@ -106,6 +108,7 @@ struct flights {
         unsigned n;
         struct list_node free_chunks;
         unsigned n_free_chunks;
+        uint64_t unstored_bytes; /* memory for files that the disk refused; atomic */
         bool closing;
 };
 

@@ -57,6 +57,11 @@ static int read_file(struct index *ix, const struct hub_request *hub, struct kno
         return 0;
 }
 
+static bool is_info(const struct hub_request *hub)
+{
+        return hub->op == HUB_REPO_INFO || hub->op == HUB_REVISION_INFO;
+}
+
 static void doc_key(const struct hub_request *hub, struct slice commit, struct slice body_key,
                     struct buf *key)
 {
@@ -77,6 +82,12 @@ static int read_doc(struct index *ix, const struct hub_request *hub, struct slic
         if (!buf_ok(&key))
                 return 0;
         found = index_find_doc(ix, buf_slice(&key), &k->doc, &k->err);
+        if (found == 0 && is_info(hub) && !hub->rev_is_commit) {
+                buf_reset(&key);
+                hub_request_key(hub, SLICE_NONE, &key);
+                found = index_find_doc(ix, buf_slice(&key), &k->doc, &k->err);
+                k->doc_by_ref = found > 0;
+        }
         k->has_doc = found > 0;
         return found < 0 ? -1 : 0;
 }
@@ -99,7 +110,7 @@ void knowledge_read(struct daemon *d, const struct hub_request *hub, unsigned wa
         }
         if ((wants & KNOW_FILE) && k->has_commit && read_file(ix, hub, k) < 0)
                 return;
-        if (wants & KNOW_DOC && (hub->klass != CLASS_COMMIT_DOC || k->commit[0]))
+        if ((wants & KNOW_DOC) && (hub->klass != CLASS_COMMIT_DOC || k->commit[0] || is_info(hub)))
                 (void)!read_doc(ix, hub, body_key, k);
 }
 
@@ -177,13 +188,15 @@ static bool learn_commit(struct learner *l)
         return true;
 }
 
-static void put_rows(struct learner *l, const struct file_row *rows, size_t n,
+static bool put_rows(struct learner *l, const struct file_row *rows, size_t n,
                      enum completeness reached)
 {
         struct error err = { 0 };
 
-        if (index_put_files(l->ix, l->commit, rows, n, reached, &err) < 0)
-                note_failure("files", &err);
+        if (index_put_files(l->ix, l->commit, rows, n, reached, &err) == 0)
+                return true;
+        note_failure("files", &err);
+        return false;
 }
 
 static void learn_file(struct learner *l)
@@ -194,7 +207,8 @@ static void learn_file(struct learner *l)
 
         if (!path || !learn_repo(l))
                 return;
-        if (principal_is_anonymous(&l->spec->who))
+        if (principal_is_anonymous(&l->spec->who) && f->has_file &&
+            !path_is_open_when_gated(l->hub.path))
                 learn_visibility(l, VIS_PUBLIC, SLICE_NONE);
         if (!learn_commit(l))
                 return;
@@ -209,7 +223,7 @@ static void learn_file(struct learner *l)
         }
         if (f->xet_hash[0])
                 row.has_xet = hex_decode(slice_str(f->xet_hash), row.xet, sizeof(row.xet));
-        put_rows(l, &row, 1, TREE_PARTIAL);
+        (void)put_rows(l, &row, 1, TREE_PARTIAL);
 }
 
 /* Upstream refused: nobody may be given a stale copy as public any more. */
@@ -262,16 +276,19 @@ static int keep_entry(void *arg, const struct tree_entry *e, struct error *err)
         return 0;
 }
 
-static void put_kept_rows(struct learner *l, enum completeness reached)
+/* All of them, or false: then nothing may be concluded from what is missing. */
+static bool put_kept_rows(struct learner *l)
 {
-        for (size_t at = 0; at < l->n_rows || at == 0; at += ROWS_PER_WRITE) {
-                size_t n = MIN(l->n_rows - at, (size_t)ROWS_PER_WRITE);
-                bool last = at + n >= l->n_rows;
+        for (size_t at = 0; at < l->n_rows; at += ROWS_PER_WRITE)
+                if (!put_rows(l, l->rows + at, MIN(l->n_rows - at, (size_t)ROWS_PER_WRITE),
+                              TREE_PARTIAL))
+                        return false;
+        return true;
+}
 
-                put_rows(l, l->rows + at, n, last ? reached : TREE_PARTIAL);
-                if (last)
-                        break;
-        }
+static void mark_complete(struct learner *l, enum completeness reached)
+{
+        (void)put_rows(l, NULL, 0, reached);
 }
 
 static bool learn_info(struct learner *l, struct error *err)
@@ -296,13 +313,13 @@ static bool learn_info(struct learner *l, struct error *err)
         else if (f->is_private || f->is_gated)
                 learn_visibility(l, f->is_private ? VIS_PRIVATE : VIS_GATED,
                                  slice_str(info.upstream_id));
-        if (learn_commit(l) && info.siblings_have_blobs)
-                put_kept_rows(l, TREE_FILES);
+        if (learn_commit(l) && info.siblings_have_blobs && put_kept_rows(l))
+                mark_complete(l, TREE_FILES);
         return true;
 }
 
 struct tree_walk {
-        char commit[41];
+        int64_t commit;        /* its row: one of one repository */
         char next[CURSOR_MAX]; /* of the page that has to come next; "" for a free slot */
 };
 
@@ -348,21 +365,21 @@ static void next_cursor(struct slice link, char *ret, size_t size)
 
 /* Notes a page with this cursor ("" for the first) and the next one's; true if the page is the last
  * of a walk in which none was missed. */
-static bool walk_on(struct tree_walks *w, const char *commit, const char *cursor, const char *next)
+static bool walk_on(struct tree_walks *w, int64_t commit, const char *cursor, const char *next)
 {
         struct tree_walk *walk = NULL;
         bool whole;
 
         pthread_mutex_lock(&w->lock);
         for (size_t i = 0; i < WALKS_MAX; i++)
-                if (w->walks[i].next[0] && strcmp(w->walks[i].commit, commit) == 0 &&
+                if (w->walks[i].next[0] && w->walks[i].commit == commit &&
                     strcmp(w->walks[i].next, cursor) == 0)
                         walk = &w->walks[i];
         whole = (walk || !cursor[0]) && !next[0];
         if (!walk && !cursor[0] && next[0])
                 walk = &w->walks[w->turn++ % WALKS_MAX];
         if (walk) {
-                memcpy(walk->commit, commit, sizeof(walk->commit));
+                walk->commit = commit;
                 snprintf(walk->next, sizeof(walk->next), "%s", next);
         }
         pthread_mutex_unlock(&w->lock);
@@ -376,17 +393,17 @@ static bool learn_tree(struct learner *l, struct error *err)
         struct finding *f = l->f;
         char next[CURSOR_MAX];
         scoped(buf_done) struct buf cursor = BUF_INIT(CURSOR_MAX);
-        bool whole = false;
+        bool walked;
 
         next_cursor(slice_str(f->link), next, sizeof(next));
-        if (query_find(l->hub.query, "cursor", &cursor, err) >= 0 && f->commit[0] &&
-            l->hub.path.len == 0 && query_flag(l->hub.query, "recursive") &&
-            (next[0] || !link_next(slice_str(f->link)).ptr))
-                whole = walk_on(l->d->walks, f->commit, cursor.len ? cursor.ptr : "", next);
+        walked = query_find(l->hub.query, "cursor", &cursor, err) >= 0 && l->hub.path.len == 0 &&
+                 query_flag(l->hub.query, "recursive") &&
+                 (next[0] || !link_next(slice_str(f->link)).ptr);
         if (tree_parse(slice_of(f->body, f->body_len), keep_entry, l, err) < 0)
                 return false;
-        if (learn_repo(l) && learn_commit(l))
-                put_kept_rows(l, whole ? TREE_FULL : TREE_PARTIAL);
+        if (learn_repo(l) && learn_commit(l) && put_kept_rows(l) && walked &&
+            walk_on(l->d->walks, l->commit, cursor.len ? cursor.ptr : "", next))
+                mark_complete(l, TREE_FULL);
         return true;
 }
 
@@ -394,8 +411,8 @@ static bool learn_paths(struct learner *l, struct error *err)
 {
         if (tree_parse(slice_of(l->f->body, l->f->body_len), keep_entry, l, err) < 0)
                 return false;
-        if (learn_repo(l) && learn_commit(l) && l->n_rows)
-                put_kept_rows(l, TREE_PARTIAL);
+        if (learn_repo(l) && learn_commit(l))
+                (void)put_kept_rows(l);
         return true;
 }
 
@@ -433,7 +450,8 @@ static void keep_doc(struct learner *l)
                 .body_len = f->body_len,
         };
 
-        if (!l->spec->keep || (l->hub.klass == CLASS_COMMIT_DOC && !f->commit[0]))
+        if (!l->spec->keep ||
+            (l->hub.klass == CLASS_COMMIT_DOC && !f->commit[0] && !is_info(&l->hub)))
                 return;
         doc_key(&l->hub, slice_str(f->commit), slice_str(l->spec->body_key), &key);
         if (buf_ok(&key) && index_put_doc(l->ix, buf_slice(&key), l->repo, &row, &err) < 0)
@@ -466,6 +484,9 @@ static void learn_document(struct learner *l)
 
         if (l->hub.rev_is_commit)
                 memcpy(f->commit, l->hub.rev.ptr, 40);
+        /* A parameter that we do not know may have left out half of it. */
+        if (!l->hub.query_known)
+                return;
         if (!learn_by_op(l, &err)) {
                 f->err = err;
                 return;

@@ -31,6 +31,7 @@ struct knowledge {
                           tree says that the path does not exist */
         struct file_row file;
         bool has_doc;
+        bool doc_by_ref; /* it names no commit and is kept under the branch */
         struct doc_row doc;
         struct error err; /* the index failed: everything else is unknown */
 };

@@ -62,7 +62,8 @@ static int64_t doc_ttl(const struct request *r)
 /* Listings show what the caller may see: only what anonymous sees is kept on disk. */
 static bool may_keep(const struct request *r)
 {
-        return r->hub.klass != CLASS_LIST || principal_is_anonymous(&r->who);
+        return r->hub.query_known &&
+               (r->hub.klass != CLASS_LIST || principal_is_anonymous(&r->who));
 }
 
 /* ---- rendering ---- */
@@ -166,7 +167,7 @@ static void render_run(void *arg)
         add_link(r, response, doc.link);
         add_cursor(r, response);
         r->made_linked = doc.link || r->cursor.len;
-        r->ready = response;
+        r->rendered = response;
 }
 
 /* ---- answers ---- */
@@ -178,13 +179,14 @@ static void keep_hot(struct request *r, struct response *response)
         int64_t ttl = doc_ttl(r);
 
         /* Links name the host by which this client came; POST bodies are not part of the target. */
-        if (r->stale || r->made_linked || r->hub.method == HTTP_POST ||
+        if (r->stale || r->made_linked || !r->hub.query_known || r->hub.method == HTTP_POST ||
             response_cost(response) > HOT_BODY_MAX ||
             (r->hub.has_repo && !slice_eq(request_repo(r), r->hub.repo)))
                 return;
         if (!r->hub.rev_is_commit && r->hub.klass == CLASS_COMMIT_DOC)
                 ttl = MIN(ttl, c->cache_ref_ttl_ms);
-        if (!r->found && r->hub.klass == CLASS_COMMIT_DOC && !r->hub.rev_is_commit)
+        if ((!r->found || r->asked_pinned) && r->hub.klass == CLASS_COMMIT_DOC &&
+            !r->hub.rev_is_commit)
                 ttl -= clock_wall_ms() - r->know.ref_at;
         else if (!r->found && r->know.has_doc && ttl != INT64_MAX)
                 ttl -= clock_wall_ms() - r->know.doc.fetched_at;
@@ -209,7 +211,7 @@ static void keep_hot(struct request *r, struct response *response)
 static void render_after(void *arg)
 {
         struct request *r = arg;
-        struct response *response = take(r->ready);
+        struct response *response = take(r->rendered);
 
         if (!response) {
                 request_fail(r, r->err.kind, r->err.what);
@@ -360,7 +362,10 @@ static bool ended(struct request *r, struct finding *f)
                 return true;
         }
         if (r->hub.has_repo && f->status < 400) {
-                (void)request_note_right(r, f, SCOPE_DOCUMENTS);
+                if (!request_note_right(r, f, SCOPE_DOCUMENTS)) {
+                        request_fail(r, ERR_INTERNAL, "an answer came for another caller");
+                        return true;
+                }
                 if (f->is_public)
                         r->permit = permits_allow(r->d->permits, &(struct principal){ 0 },
                                                   f->repo_kind, slice_str(f->repo), SCOPE_BYTES);
@@ -378,6 +383,11 @@ static void on_document(void *arg, struct finding *f)
 {
         struct request *r = arg;
 
+        if (request_refused_another(r, f)) {
+                r->permitted = false;
+                ask_document(r);
+                return;
+        }
         if (ended(r, f))
                 return;
         r->found = finding_ref(f);
@@ -393,7 +403,7 @@ static char *pinned_target(const struct request *r)
         char *verb;
 
         if (r->hub.klass != CLASS_COMMIT_DOC || r->hub.rev_is_commit || is_info(r) ||
-            !r->know.commit[0])
+            !r->hub.query_known || !r->know.commit[0])
                 return slice_dup(r->hub.target);
         verb = slice_dup(r->hub.verb);
         if (verb)
@@ -428,6 +438,7 @@ static void ask_document(struct request *r)
         }
         free(r->pinned);
         r->pinned = pinned_target(r);
+        r->asked_pinned = r->pinned && !slice_is(r->hub.target, r->pinned);
         if (!r->pinned) {
                 request_fail(r, ERR_NOMEM, "no memory for a question");
                 return;
@@ -447,10 +458,17 @@ static void ask_document(struct request *r)
         question_ask(r->d->questions, &spec, &r->waiter);
 }
 
+static void ask_ref(struct request *r);
+
 static void on_ref(void *arg, struct finding *f)
 {
         struct request *r = arg;
 
+        if (request_refused_another(r, f)) {
+                r->permitted = false;
+                ask_ref(r);
+                return;
+        }
         if (ended(r, f))
                 return;
         if (!f->commit[0]) {
@@ -507,7 +525,12 @@ static void decide_commit_doc(struct request *r)
         bool pinned = request_pinned(r);
 
         if (is_info(r)) {
-                if (r->permitted && pinned && doc_is_fresh(r))
+                /* One whose `expand` left out the commit is kept under the branch, and as briefly.
+                 */
+                if (r->permitted && doc_is_fresh(r) &&
+                    (pinned ||
+                     (r->know.doc_by_ref && request_fresh(r->know.doc.fetched_at,
+                                                          daemon_config(r->d)->cache_ref_ttl_ms))))
                         render(r);
                 else
                         ask_document(r);
@@ -585,5 +608,10 @@ void metadata_begin(struct request *r)
                 }
                 r->body_key = body_key_of(&r->paths);
         }
-        read_again(r);
+        /* A parameter that we do not know may mean anything: upstream answers, and nothing of it is
+         * kept or learnt.  Its Xet announcements are hidden all the same. */
+        if (r->hub.query_known)
+                read_again(r);
+        else
+                ask_document(r);
 }

@@ -34,8 +34,9 @@ static const char *const response_headers[] = {
         "X-Request-Id",        "X-Revision",
         "X-Total-Count",       "X-HF-Warning",
         "X-Linked-Size",       "X-Linked-Etag",
-        "RateLimit",           "RateLimit-Policy",
-        "Retry-After",         "WWW-Authenticate",
+        "Content-Encoding",    "RateLimit",
+        "RateLimit-Policy",    "Retry-After",
+        "WWW-Authenticate",
 };
 static const char *const token_headers[] = {
         "X-Xet-Cas-Url",
@@ -463,6 +464,16 @@ void passthrough_leave(struct request *r)
         question_leave(&s->waiter);
         transfer_cancel(&s->transfer);
         stream_free(s);
+}
+
+void passthrough_tick(struct daemon *d)
+{
+        list_each_safe (n, &d->streams) {
+                struct stream *s = list_entry(n, struct stream, node);
+
+                if (s->pipe && pipe_peer_gone(s->pipe))
+                        client_left(s);
+        }
 }
 
 void passthrough_stop(struct daemon *d)

@@ -57,8 +57,16 @@ int permits_new(const struct config *config, struct permits **ret, struct error 
 
 void permits_reload(struct permits *p, const struct config *config)
 {
+        int64_t latest = clock_mono_ms() + config->cache_permission_ttl_ms;
+
         pthread_mutex_lock(&p->lock);
         p->ttl_ms = config->cache_permission_ttl_ms;
+        list_each (n, &p->ages) {
+                struct grant *g = list_entry(n, struct grant, age);
+
+                g->documents_until = MIN(g->documents_until, latest);
+                g->bytes_until = MIN(g->bytes_until, latest);
+        }
         pthread_mutex_unlock(&p->lock);
 }
 
@@ -256,6 +264,11 @@ int permits_remembered_public(int64_t public_at, int64_t wall_now, int64_t max_a
                 .public_until_ms = clock_mono_ms() + max_age_ms - (wall_now - public_at),
         };
         return 1;
+}
+
+struct permit permits_for_this_answer(void)
+{
+        return (struct permit){ .scope = SCOPE_BYTES };
 }
 
 struct permit permits_for_everybody(void)

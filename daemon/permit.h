@@ -66,5 +66,7 @@ void permits_forget_principal(struct permits *p, const struct principal *who);
  * restart; with cache.stale_max it is for answers while upstream is away. */
 int permits_remembered_public(int64_t public_at, int64_t wall_now, int64_t max_age_ms,
                               struct permit *ret);
+/* Upstream has just answered this request of this caller; nobody else and nothing later. */
+struct permit permits_for_this_answer(void);
 /* Documents that belong to no repository need none. */
 struct permit permits_for_everybody(void);

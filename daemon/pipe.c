@@ -127,6 +127,16 @@ void pipe_end(struct pipe **pp, bool whole)
         pipe_unref(p);
 }
 
+bool pipe_peer_gone(struct pipe *p)
+{
+        bool gone;
+
+        pthread_mutex_lock(&p->lock);
+        gone = p->reader_waits && exchange_peer_gone(p->x);
+        pthread_mutex_unlock(&p->lock);
+        return gone;
+}
+
 /* The server read below the low mark, or its client left. */
 static void on_call(void *arg)
 {

@@ -33,5 +33,7 @@ must_use int pipe_expect(struct pipe *p, const struct digest *want, uint64_t siz
 struct response *pipe_response(struct pipe *p, int status, int64_t size);
 /* Loop thread: bytes from the transfer. */
 void pipe_push(struct pipe *p, struct slice bytes);
+/* Loop thread: the client left while it waited for bytes, which microhttpd does not see (M3). */
+bool pipe_peer_gone(struct pipe *p);
 /* Loop thread, once: the transfer is over; consumes *p. `whole`: nothing is missing. */
 void pipe_end(struct pipe **p, bool whole);

@@ -19,9 +19,11 @@
 
 enum {
         ERROR_BODY_MAX = 64 << 10,
+        HEADER_TEXT_MAX = 8192, /* longer ones are dropped, ones that do not fit are cut */
         TRIES_MAX = 3,
         ANSWER_WITHIN_MS = 7000, /* the client gives up at 10 s, and 8 s is our promise */
         SOURCE_LIFE_MS = 120000, /* far below the life of a signed URL */
+        LIMIT_MS = 30000,        /* for all of it: a document that trickles ends */
         LINGER_MS = 2000,        /* longer than anybody's look into the index takes */
         SOURCES_MAX = 1024,
         TABLE_BUCKETS = 1024,
@@ -34,7 +36,7 @@ struct question {
         struct question_spec spec; /* its strings are ours */
         struct list_node waiters;
         struct transfer *transfer;
-        struct loop_timer retry, linger;
+        struct loop_timer retry, linger, limit;
         int64_t learnt_ms; /* when what it found was in the index; 0 before */
         struct loop_job learn;
         struct finding *finding;
@@ -175,6 +177,7 @@ static void question_free(struct question *q)
         transfer_cancel(&q->transfer);
         loop_timer_stop(&q->retry);
         loop_timer_stop(&q->linger);
+        loop_timer_stop(&q->limit);
         finding_unref(&q->finding);
         buf_done(&q->body);
         secret_free(&q->key);
@@ -259,6 +262,7 @@ static struct question *question_new(struct questions *table, const struct quest
         }
         q->finding->refs = 1;
         q->finding->size = UINT64_MAX;
+        q->finding->asked_as = spec->who;
         q->tries = 1;
         return q;
 }
@@ -316,6 +320,7 @@ static void conclude(struct question *q)
         struct finding *f = q->finding;
 
         transfer_cancel(&q->transfer);
+        loop_timer_stop(&q->limit);
         if (f->has_file && f->source.path_query)
                 source_keep(q->table, &f->digest, &f->source);
         if (error_is_set(&f->err) || f->verdict == HUB_TRANSIENT ||
@@ -369,7 +374,7 @@ static bool try_again(struct question *q)
 
 static void copy_text(char *to, size_t size, struct slice value)
 {
-        if (value.ptr && header_value_ok(value, size - 1))
+        if (value.ptr && header_value_ok(value, HEADER_TEXT_MAX))
                 snprintf(to, size, SLICE_FMT, SLICE_ARG(value));
 }
 
@@ -648,9 +653,17 @@ static void ask_upstream(struct question *q)
                 fail(q, err.kind, err.what);
 }
 
+static void over_limit(void *arg)
+{
+        fail(arg, ERR_UPSTREAM_TIMEOUT, "upstream takes too long for a document");
+}
+
 static void begin(void *arg)
 {
-        ask_upstream(arg);
+        struct question *q = arg;
+
+        loop_timer_start(q->table->d->loop, &q->limit, LIMIT_MS, 0, over_limit, q);
+        ask_upstream(q);
 }
 
 /* The repository as asked: what a finding says of it unless a redirect says otherwise. */

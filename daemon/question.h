@@ -60,11 +60,12 @@ struct source {
 
 /* The answer.  Shared by reference among the waiters of one question; read-only for them. */
 struct finding {
-        unsigned refs;    /* private */
-        struct error err; /* no answer came: kind is not ERR_NONE */
+        unsigned refs;             /* private */
+        struct error err;          /* no answer came: kind is not ERR_NONE */
+        struct principal asked_as; /* whose token was sent: for others it proves nothing */
         int status;
         enum hub_verdict verdict;
-        char error_code[64], error_message[256];
+        char error_code[64], error_message[1024];
         char retry_after[32], rate_limit[160], rate_limit_policy[160];
         /* The repository that answered, canonical; as asked where nothing else was said. */
         bool has_repo, moved;

@@ -17,7 +17,10 @@
 #include "store.h"
 #include "upstream.h"
 
-enum { INLINE_BODY_MAX = 16 << 10 }; /* read into memory: one send instead of header and sendfile */
+enum {
+        LAST_RESORT_MS = 1000,
+        INLINE_BODY_MAX = 16 << 10
+}; /* read into memory: one send instead of header and sendfile */
 
 bool request_fresh(int64_t at, int64_t ttl_ms)
 {
@@ -138,6 +141,7 @@ static void request_free(struct request *r)
         blob_unref(&r->blob);
         finding_unref(&r->found);
         response_unref(&r->ready);
+        response_unref(&r->rendered);
         paths_query_done(&r->paths);
         buf_done(&r->made);
         buf_done(&r->cursor);
@@ -195,6 +199,12 @@ enum exchange_verdict request_handle(void *arg, struct exchange *x)
                 hub_request_done(&hub);
                 return EXCHANGE_ANSWERED;
         }
+        if (!__atomic_load_n(&d->ready, __ATOMIC_ACQUIRE)) {
+                /* Nobody may begin to wait while the server is being taken down. */
+                hub_request_done(&hub);
+                error_set(&err, ERR_SHUTDOWN, "the cache is stopping");
+                return refuse(x, &err);
+        }
         if (!request_new(d, x, &hub)) {
                 hub_request_done(&hub);
                 error_set(&err, ERR_NOMEM, "no memory for a request");
@@ -226,10 +236,7 @@ static void begin(void *arg)
         case CLASS_REPO_DOC:
         case CLASS_LIST:
         case CLASS_PUBLIC:
-                if (r->hub.query_known)
-                        metadata_begin(r);
-                else
-                        passthrough_begin(r);
+                metadata_begin(r);
                 break;
         case CLASS_WRITE:
                 request_fail(r, ERR_UNSUPPORTED,
@@ -373,8 +380,11 @@ static void leave(struct request *r)
 static void expire(struct request *r)
 {
         leave(r);
-        if (!r->job_running && r->last_resort && r->last_resort(r))
+        /* The last resort may need a file from upstream: it gets a moment, not another deadline. */
+        if (!r->job_running && r->last_resort && r->last_resort(r)) {
+                r->deadline_ms = loop_now(r->d->loop) + LAST_RESORT_MS;
                 return;
+        }
         request_fail(r, ERR_UPSTREAM_TIMEOUT, "upstream did not answer in time");
 }
 
@@ -390,8 +400,7 @@ void requests_tick(struct daemon *d)
                 if (exchange_peer_gone(r->x)) {
                         leave(r);
                         request_fail(r, ERR_CANCELLED, "the client left");
-                } else if (now >= r->deadline_ms && !r->expired) {
-                        r->expired = true;
+                } else if (now >= r->deadline_ms) {
                         expire(r);
                 }
         }
@@ -454,20 +463,35 @@ bool request_pinned(const struct request *r)
         return r->know.has_ref && request_fresh(r->know.ref_at, c->cache_ref_ttl_ms);
 }
 
+static bool was_allowed(const struct finding *f)
+{
+        return f->verdict == HUB_OK || f->verdict == HUB_NO_ENTRY || f->verdict == HUB_NO_REVISION;
+}
+
+bool request_refused_another(const struct request *r, const struct finding *f)
+{
+        return !was_allowed(f) && !principal_eq(&f->asked_as, &r->who);
+}
+
 bool request_note_right(struct request *r, const struct finding *f, enum scope scope)
 {
         struct permits *p = r->d->permits;
+        enum repo_kind kind = f->has_repo ? f->repo_kind : r->hub.kind;
         struct slice repo = f->has_repo ? slice_str(f->repo) : r->hub.repo;
+        bool mine = principal_eq(&f->asked_as, &r->who) ||
+                    (was_allowed(f) && principal_is_anonymous(&f->asked_as));
 
+        /* Another's token says nothing about this caller, who was permitted before it joined. */
+        if (!mine)
+                return was_allowed(f) && r->permitted;
         switch (f->verdict) {
         case HUB_OK:
+                r->permit = permits_allow(p, &f->asked_as, kind, repo, scope);
+                break;
         case HUB_NO_ENTRY:
         case HUB_NO_REVISION:
-                r->permit =
-                        permits_allow(p, &r->who, f->has_repo ? f->repo_kind : r->hub.kind, repo,
-                                      f->verdict == HUB_NO_REVISION ? SCOPE_DOCUMENTS : scope);
-                r->permitted = true;
-                return true;
+                r->permit = permits_allow(p, &f->asked_as, kind, repo, SCOPE_DOCUMENTS);
+                break;
         case HUB_BAD_TOKEN:
                 permits_forget_principal(p, &r->who);
                 return false;
@@ -481,6 +505,11 @@ bool request_note_right(struct request *r, const struct finding *f, enum scope s
         default:
                 return false;
         }
+        /* Upstream answered this very request, whatever it proves about others. */
+        if (r->permit.scope != SCOPE_BYTES)
+                r->permit = permits_for_this_answer();
+        r->permitted = true;
+        return true;
 }
 
 void request_deny(struct request *r, const struct finding *f)

@@ -50,7 +50,7 @@ struct request {
         struct loop_call call;
         struct loop_job job;
         loop_fn job_body, job_end;
-        bool job_running, answered, expired;
+        bool job_running, answered;
         struct question_waiter waiter;
         struct flight_reader *reader;
         struct stream *stream;
@@ -79,7 +79,9 @@ struct request {
         bool no_folder;
         int made_result;
         bool made_linked;
-        struct response *ready;
+        struct response *rendered; /* by a worker */
+        struct response *ready;    /* given while a job ran: goes when it ends */
+        bool asked_pinned;         /* the question was about the commit that the ref named */
 };
 
 /* The two that server.h wants. */
@@ -109,6 +111,8 @@ void metadata_begin(struct request *r);
 void passthrough_begin(struct request *r);
 /* The request no longer waits for its stream. */
 void passthrough_leave(struct request *r);
+/* Ends streams whose clients left while upstream was silent. */
+void passthrough_tick(struct daemon *d);
 /* Ends all streams (shutdown). */
 void passthrough_stop(struct daemon *d);
 /* A file that cannot be stored, the disk being full or read-only: streamed from upstream to this
@@ -126,5 +130,8 @@ void request_permit(struct request *r, enum scope scope);
 bool request_stale_permit(const struct request *r, enum scope scope, struct permit *ret);
 /* Whether the commit is known and need not be asked for again. */
 bool request_pinned(const struct request *r);
-/* Takes note of what upstream said about the caller's right; false if it refused. */
+/* Upstream refused, but it was another's token that it refused: this caller has to ask itself. */
+bool request_refused_another(const struct request *r, const struct finding *f);
+/* Takes note of what upstream said about the caller's right, `scope` being what an answer proves;
+ * false if it refused. */
 bool request_note_right(struct request *r, const struct finding *f, enum scope scope);

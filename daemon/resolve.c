@@ -44,8 +44,9 @@ static int64_t fresh_until(const struct request *r)
         int64_t left = INT64_MAX / 2;
 
         if (!r->hub.rev_is_commit)
-                left = c->cache_ref_ttl_ms -
-                       (r->know.has_ref && !r->found ? clock_wall_ms() - r->know.ref_at : 0);
+                left = c->cache_ref_ttl_ms - (r->know.has_ref && (!r->found || r->asked_pinned)
+                                                      ? clock_wall_ms() - r->know.ref_at
+                                                      : 0);
         if (r->know.alias_at || (r->found && r->found->moved))
                 left = MIN(left, c->cache_ref_ttl_ms);
         return now + left;
@@ -260,8 +261,9 @@ static void on_ready(void *arg, const struct flight_ready *ready)
 
         if (error_is_set(ready->err)) {
                 flight_reader_leave(&r->reader);
-                if (ready->finding && !error_is_set(&ready->finding->err)) {
-                        (void)request_note_right(r, ready->finding, SCOPE_BYTES);
+                if (ready->finding && !error_is_set(&ready->finding->err) &&
+                    principal_eq(&ready->finding->asked_as, &r->who)) {
+                        (void)request_note_right(r, ready->finding, SCOPE_DOCUMENTS);
                         request_answer(r, reply_finding(ready->finding), METRIC_RESULT_ERROR);
                 } else if (ready->err->kind == ERR_NO_SPACE || ready->err->kind == ERR_IO) {
                         relay_begin(r);
@@ -406,10 +408,16 @@ static bool stale_answer(struct request *r)
         return true;
 }
 
+/* A gated repository shows its card to everybody, so having got that proves nothing more. */
+static enum scope proven_by(const struct request *r, const struct finding *f)
+{
+        return f->has_file && !path_is_open_when_gated(r->hub.path) ? SCOPE_BYTES : SCOPE_DOCUMENTS;
+}
+
 /*
- * A token was allowed, which does not tell whether everybody is.  Unless that is known, the
- * repository's info is asked without a token: if it is public, other tokens need no question of
- * their own, and its files can be served while the Hub is away.
+ * A token was allowed, or a file that proves little.  Unless it is known whether everybody may have
+ * all, the repository's info is asked without a token: if it is public, other tokens need no
+ * question of their own, and its files can be served while the Hub is away.
  */
 struct probe {
         struct question_waiter waiter;
@@ -435,7 +443,7 @@ static void probe_visibility(struct request *r, const struct finding *f)
         struct permit ignored;
         struct probe *p;
 
-        if (principal_is_anonymous(&r->who) || !f->has_repo ||
+        if (!f->has_repo || !f->commit[0] ||
             permits_check(r->d->permits, &anonymous, f->repo_kind, slice_str(f->repo), SCOPE_BYTES,
                           &ignored) ||
             (r->know.has_repo && r->know.repo.visibility != VIS_UNKNOWN &&
@@ -458,6 +466,8 @@ static void probe_visibility(struct request *r, const struct finding *f)
         question_ask(r->d->questions, &spec, &p->waiter);
 }
 
+static void ask(struct request *r);
+
 static void on_found(void *arg, struct finding *f)
 {
         struct file_facts *facts;
@@ -474,8 +484,15 @@ static void on_found(void *arg, struct finding *f)
                 return;
         }
         r->found = finding_ref(f);
-        if (!request_note_right(r, f, SCOPE_BYTES) || !f->has_file) {
+        if (request_refused_another(r, f) && r->rounds++ < ROUNDS_MAX) {
+                finding_unref(&r->found);
+                r->permitted = false;
+                ask(r);
+                return;
+        }
+        if (!request_note_right(r, f, proven_by(r, f)) || !f->has_file) {
                 if (f->verdict == HUB_NO_ENTRY && f->commit[0]) {
+                        probe_visibility(r, f);
                         memcpy(r->know.commit, f->commit, sizeof(r->know.commit));
                         answer_absent(r);
                 } else {
@@ -513,6 +530,7 @@ static void ask(struct request *r)
                 request_fail(r, ERR_TOO_LARGE, "the path is too long");
                 return;
         }
+        r->asked_pinned = pin && !r->hub.rev_is_commit;
         spec.client_target = target.ptr;
         spec.upstream_target = target.ptr;
         r->last_resort = stale_answer;

@@ -764,3 +764,19 @@ bool hub_path_valid(struct slice path)
                         return false;
         return components_ok(path);
 }
+
+bool path_is_open_when_gated(struct slice path)
+{
+        static const char *const endings[] = {
+                ".md",  ".gitattributes", ".png",  ".jpg", ".jpeg",
+                ".gif", ".svg",           ".webp", ".mp4", ".webm",
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+                struct slice end = slice_str(endings[i]);
+
+                if (path.len >= end.len && slice_ieq(slice_skip(path, path.len - end.len), end))
+                        return true;
+        }
+        return false;
+}

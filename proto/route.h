@@ -132,6 +132,11 @@ void hub_resolve_target(enum repo_kind kind, struct slice repo, struct slice rev
 void hub_api_target(enum repo_kind kind, struct slice repo, const char *verb, struct slice rev,
                     struct slice path, struct buf *out);
 
+/* Whether a gated repository may show this file to everybody: its card and the pictures in it
+ * ("All files except README.md are protected on a gated repo", transformers tests).  Having been
+ * given such a file proves no right to the others. */
+bool path_is_open_when_gated(struct slice path);
+
 /* Client-side id rules (huggingface_hub utils/_validators.py): 1 or 2 segments, <= 96 bytes each,
  * no "--", "..", ".git" at the end, no leading or trailing '-' or '.'. */
 bool repo_id_valid(struct slice id);
