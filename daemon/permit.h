@@ -41,7 +41,7 @@ struct permit {
 
 must_use int permits_new(const struct config *config, struct permits **ret, struct error *err);
 void permits_free(struct permits **p);
-/* New TTLs for what is allowed from now on. */
+/* New TTLs: for what is allowed from now on, and no later an end for what was allowed before. */
 void permits_reload(struct permits *p, const struct config *config);
 
 /* The principal of an Authorization header value (SLICE_NONE: anonymous). */
