@@ -365,7 +365,7 @@ static bool known(const struct request *r)
         struct digest digest;
 
         return r->know.has_file &&
-               (r->know.file.type == FILE_ABSENT ||
+               (r->know.file.type != FILE_REGULAR || /* absent, or a folder, which is no file */
                 (file_row_digest(&r->know.file, &digest) && r->know.file.size != UINT64_MAX));
 }
 
