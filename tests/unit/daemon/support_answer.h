@@ -33,10 +33,9 @@ static struct response *response_make(int status, int64_t size)
 
         if (!r)
                 abort();
-        *r = (struct response){ .refs = 1,
-                                .status = status,
-                                .size = size,
-                                .headers = BUF_INIT(1 << 20) };
+        *r = (struct response){
+                .refs = 1, .status = status, .size = size, .headers = BUF_INIT(1 << 20)
+        };
         return r;
 }
 
@@ -156,7 +155,7 @@ struct client {
         size_t leave_after; /* bytes; 0: never */
         pthread_t thread;
         bool started;
-        int end; /* enum client_end; atomic */
+        int end;       /* enum client_end; atomic */
         size_t n_read; /* atomic */
 };
 

@@ -29,10 +29,22 @@ static const struct plan_case {
         bool tainted, moving, head;
         struct file_plan plan;
 } cases[] = {
-#define WHOLE(n) { 200, 0, n, true }
-#define RANGE(what, range, ...) { what, range, NULL, NULL, 1000, .plan = { __VA_ARGS__ } }
-#define MATCH(what, list, ...) { what, NULL, list, NULL, 1000, __VA_ARGS__ }
-#define IF_RANGE(what, value, ...) { what, "bytes=10-", NULL, value, 1000, .plan = { __VA_ARGS__ } }
+#define WHOLE(n)                                                                                   \
+        {                                                                                          \
+                200, 0, n, true                                                                    \
+        }
+#define RANGE(what, range, ...)                                                                    \
+        {                                                                                          \
+                what, range, NULL, NULL, 1000, .plan = { __VA_ARGS__ }                             \
+        }
+#define MATCH(what, list, ...)                                                                     \
+        {                                                                                          \
+                what, NULL, list, NULL, 1000, __VA_ARGS__                                          \
+        }
+#define IF_RANGE(what, value, ...)                                                                 \
+        {                                                                                          \
+                what, "bytes=10-", NULL, value, 1000, .plan = { __VA_ARGS__ }                      \
+        }
         RANGE("a plain request", NULL, 200, 0, 1000, true),
         { "an empty file", NULL, NULL, NULL, 0, .plan = WHOLE(0) },
         { "more than 4 GiB", "bytes=4294967296-", NULL, NULL, UINT64_C(5) << 30,
@@ -98,8 +110,7 @@ static const struct plan_case {
         MATCH("an empty list", "", .plan = WHOLE(1000)),
         MATCH("the etag, of a branch", ETAG, .moving = true, .plan = { 304 }),
         MATCH("the etag, HEAD at a commit", ETAG, .head = true, .plan = { 304 }),
-        MATCH("the etag, HEAD of a branch", ETAG, .head = true, .moving = true,
-              .plan = { 200 }),
+        MATCH("the etag, HEAD of a branch", ETAG, .head = true, .moving = true, .plan = { 200 }),
         MATCH("anything, HEAD of a branch", "*", .head = true, .moving = true, .plan = { 200 }),
         { "the etag wins over a range", "bytes=2000-", ETAG, NULL, 1000, .plan = { 304 } },
 

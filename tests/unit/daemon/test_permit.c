@@ -57,14 +57,10 @@ static void test_one_token_is_one_principal(void **state)
 {
         struct permits *p = *state;
         static const char *const spellings[] = {
-                "Bearer hf_secret",
-                "bearer hf_secret",
-                "BEARER hf_secret",
-                "Bearer   hf_secret",
-                "  Bearer hf_secret  ",
-                "Basic dXNlcjpoZl9zZWNyZXQ=", /* user:hf_secret */
-                "basic dXNlcjpoZl9zZWNyZXQ=",
-                "Basic b3RoZXI6aGZfc2VjcmV0", /* other:hf_secret */
+                "Bearer hf_secret",           "bearer hf_secret",
+                "BEARER hf_secret",           "Bearer   hf_secret",
+                "  Bearer hf_secret  ",       "Basic dXNlcjpoZl9zZWNyZXQ=", /* user:hf_secret */
+                "basic dXNlcjpoZl9zZWNyZXQ=", "Basic b3RoZXI6aGZfc2VjcmV0", /* other:hf_secret */
         };
         struct principal first = named(p, spellings[0]);
 
@@ -82,8 +78,8 @@ static void test_other_tokens_are_other_principals(void **state)
         struct permits *p = *state;
         struct principal a = named(p, "Bearer hf_secret");
         static const char *const others[] = {
-                "Bearer hf_secreT", "Bearer hf_secret2", "Bearer hf_secre", "Bearer HF_SECRET",
-                "Basic dXNlcjpvdGhlcg==", "hf_secret hf_secret",
+                "Bearer hf_secreT", "Bearer hf_secret2",      "Bearer hf_secre",
+                "Bearer HF_SECRET", "Basic dXNlcjpvdGhlcg==", "hf_secret hf_secret",
         };
 
         for (size_t i = 0; i < ARRAY_LEN(others); i++) {
@@ -99,14 +95,26 @@ static void test_only_absence_is_anonymous(void **state)
         struct permits *p = *state;
         struct principal nobody = permits_principal(p, SLICE_NONE);
         static const char *const garbage[] = {
-                "", " ", "Bearer", "Bearer ", "Basic", "Basic ====", "Basic !!!", "Basic bm9jb2xvbg==",
-                "Basic dXNlcjo=", "Digest a=b", "hf_secret", "Bearer \x01", ":", "null",
+                "",
+                " ",
+                "Bearer",
+                "Bearer ",
+                "Basic",
+                "Basic ====",
+                "Basic !!!",
+                "Basic bm9jb2xvbg==",
+                "Basic dXNlcjo=",
+                "Digest a=b",
+                "hf_secret",
+                "Bearer \x01",
+                ":",
+                "null",
         };
 
         assert_true(principal_is_anonymous(&nobody));
         for (size_t i = 0; i < ARRAY_LEN(garbage); i++) {
-                struct principal who = permits_principal(
-                        p, slice_of(garbage[i], strlen(garbage[i])));
+                struct principal who =
+                        permits_principal(p, slice_of(garbage[i], strlen(garbage[i])));
 
                 if (principal_is_anonymous(&who))
                         fail_msg("anonymous: \"%s\"", garbage[i]);
@@ -141,7 +149,8 @@ static void test_nothing_is_allowed_at_first(void **state)
 static void test_a_right_is_of_one_principal_at_one_repository(void **state)
 {
         struct permits *p = *state;
-        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b"), nobody = named(p, NULL);
+        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b"),
+                         nobody = named(p, NULL);
         struct permit permit = permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
 
         assert_int_equal(permit.scope, SCOPE_BYTES);
@@ -151,12 +160,10 @@ static void test_a_right_is_of_one_principal_at_one_repository(void **state)
         assert_false(may(p, &b, SCOPE_DOCUMENTS));
         assert_false(may(p, &nobody, SCOPE_DOCUMENTS));
         assert_int_equal(permits_check(p, &a, REPO_DATASET, REPO, SCOPE_DOCUMENTS, &permit), 0);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, SLICE("org/name2"), SCOPE_DOCUMENTS,
-                                       &permit),
-                         0);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, SLICE("org/nam"), SCOPE_DOCUMENTS,
-                                       &permit),
-                         0);
+        assert_int_equal(
+                permits_check(p, &a, REPO_MODEL, SLICE("org/name2"), SCOPE_DOCUMENTS, &permit), 0);
+        assert_int_equal(
+                permits_check(p, &a, REPO_MODEL, SLICE("org/nam"), SCOPE_DOCUMENTS, &permit), 0);
 }
 
 /* A gated repository shows its documents to all and its bytes to few. */
@@ -204,7 +211,8 @@ static void test_a_private_right_is_not_public(void **state)
 static void test_denials(void **state)
 {
         struct permits *p = *state;
-        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b"), nobody = named(p, NULL);
+        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b"),
+                         nobody = named(p, NULL);
 
         permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
         permits_allow(p, &b, REPO_MODEL, REPO, SCOPE_BYTES);
@@ -235,7 +243,8 @@ static void test_a_denied_token_ends_public(void **state)
 static void test_forgetting_a_principal(void **state)
 {
         struct permits *p = *state;
-        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b"), nobody = named(p, NULL);
+        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b"),
+                         nobody = named(p, NULL);
         struct permit permit;
 
         permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
@@ -243,9 +252,9 @@ static void test_forgetting_a_principal(void **state)
         permits_allow(p, &b, REPO_MODEL, REPO, SCOPE_BYTES);
         permits_forget_principal(p, &a);
         assert_false(may(p, &a, SCOPE_DOCUMENTS));
-        assert_int_equal(permits_check(p, &a, REPO_DATASET, SLICE("org/other"), SCOPE_DOCUMENTS,
-                                       &permit),
-                         0);
+        assert_int_equal(
+                permits_check(p, &a, REPO_DATASET, SLICE("org/other"), SCOPE_DOCUMENTS, &permit),
+                0);
         assert_true(may(p, &b, SCOPE_BYTES));
 
         /* There is no token behind anonymous that could become invalid. */
@@ -256,27 +265,47 @@ static void test_forgetting_a_principal(void **state)
 
 /* ---- time ---- */
 
-static void test_rights_end(void **state)
+static void assert_right_ends(struct permits *p, const struct principal *who)
+{
+        int64_t begun = clock_mono_ms();
+
+        while (may(p, who, SCOPE_BYTES))
+                assert_true(clock_mono_ms() - begun < 10000);
+        assert_false(may(p, who, SCOPE_DOCUMENTS));
+}
+
+static void test_rights_end(void **state unused_arg)
+{
+        struct permits *none = make_permits(0), *little = make_permits(1);
+        struct principal a = named(none, "Bearer a"), b = named(little, "Bearer b");
+
+        permits_allow(none, &a, REPO_MODEL, REPO, SCOPE_BYTES);
+        assert_false(may(none, &a, SCOPE_BYTES));
+        permits_allow(little, &b, REPO_MODEL, REPO, SCOPE_BYTES);
+        assert_right_ends(little, &b);
+        permits_free(&none);
+        permits_free(&little);
+}
+
+/* Whoever shortens the time means what is allowed already too; a longer one extends nothing. */
+static void test_another_time(void **state)
 {
         struct permits *p = *state;
         struct config none = { .cache_permission_ttl_ms = 0 };
         struct config little = { .cache_permission_ttl_ms = 1 };
-        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b");
-        int64_t begun;
+        struct config much = { .cache_permission_ttl_ms = LONG_MS };
+        struct principal a = named(p, "Bearer a");
 
-        permits_allow(p, &b, REPO_MODEL, REPO, SCOPE_BYTES);
-        permits_reload(p, &none);
         permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
+        permits_reload(p, &none);
         assert_false(may(p, &a, SCOPE_BYTES));
-        /* What was allowed before a reload keeps its time. */
-        assert_true(may(p, &b, SCOPE_BYTES));
 
         permits_reload(p, &little);
         permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
-        begun = clock_mono_ms();
-        while (may(p, &a, SCOPE_BYTES))
-                assert_true(clock_mono_ms() - begun < 10000);
-        assert_false(may(p, &a, SCOPE_DOCUMENTS));
+        permits_reload(p, &much);
+        assert_right_ends(p, &a);
+        permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
+        assert_true(may(p, &a, SCOPE_BYTES));
 }
 
 static void test_remembered_public(void **state unused_arg)
@@ -306,8 +335,8 @@ static void test_remembered_public(void **state unused_arg)
                 if (!found)
                         continue;
                 assert_int_equal(permit.scope, SCOPE_BYTES);
-                assert_true(permit.public_until_ms >= before + rows[i].max_age -
-                                                              (rows[i].now - rows[i].public_at));
+                assert_true(permit.public_until_ms >=
+                            before + rows[i].max_age - (rows[i].now - rows[i].public_at));
                 assert_true(permit.public_until_ms <= clock_mono_ms() + rows[i].max_age);
         }
 }
@@ -351,11 +380,12 @@ static void test_the_table_is_bounded(void **state)
                                       SCOPE_BYTES, &permit) > 0;
         assert_int_equal(kept, TABLE);
         /* The oldest went, and what was allowed again is not old. */
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, SLICE("org/n0"), SCOPE_BYTES, &permit), 1);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, SLICE("org/n1"), SCOPE_BYTES, &permit), 0);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, SLICE("org/n66535"), SCOPE_BYTES,
-                                       &permit),
+        assert_int_equal(permits_check(p, &a, REPO_MODEL, SLICE("org/n0"), SCOPE_BYTES, &permit),
                          1);
+        assert_int_equal(permits_check(p, &a, REPO_MODEL, SLICE("org/n1"), SCOPE_BYTES, &permit),
+                         0);
+        assert_int_equal(
+                permits_check(p, &a, REPO_MODEL, SLICE("org/n66535"), SCOPE_BYTES, &permit), 1);
 }
 
 /* No repository has such a name; it is neither remembered nor confused with a shorter one. */
@@ -369,14 +399,14 @@ static void test_long_names(void **state)
         memset(text, 'x', sizeof(text));
         permits_allow(p, &a, REPO_MODEL, slice_of(text, 200), SCOPE_BYTES);
         permits_allow(p, &a, REPO_MODEL, slice_of(text, 300), SCOPE_BYTES);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, slice_of(text, 200), SCOPE_BYTES, &permit),
-                         1);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, slice_of(text, 199), SCOPE_BYTES, &permit),
-                         0);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, slice_of(text, 201), SCOPE_BYTES, &permit),
-                         0);
-        assert_int_equal(permits_check(p, &a, REPO_MODEL, slice_of(text, 300), SCOPE_BYTES, &permit),
-                         0);
+        assert_int_equal(
+                permits_check(p, &a, REPO_MODEL, slice_of(text, 200), SCOPE_BYTES, &permit), 1);
+        assert_int_equal(
+                permits_check(p, &a, REPO_MODEL, slice_of(text, 199), SCOPE_BYTES, &permit), 0);
+        assert_int_equal(
+                permits_check(p, &a, REPO_MODEL, slice_of(text, 201), SCOPE_BYTES, &permit), 0);
+        assert_int_equal(
+                permits_check(p, &a, REPO_MODEL, slice_of(text, 300), SCOPE_BYTES, &permit), 0);
 }
 
 /* ---- threads ---- */
@@ -445,6 +475,7 @@ int main(void)
                 T(test_a_denied_token_ends_public),
                 T(test_forgetting_a_principal),
                 T(test_rights_end),
+                T(test_another_time),
                 T(test_remembered_public),
                 T(test_documents_of_no_repository),
                 T(test_the_table_is_bounded),

@@ -134,8 +134,7 @@ static const struct {
 static void test_refusals_of_upstream(void **state unused_arg)
 {
         for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
-                struct finding f =
-                        said(refusals[i].status, refusals[i].code, refusals[i].message);
+                struct finding f = said(refusals[i].status, refusals[i].code, refusals[i].message);
                 struct response *r = reply_finding(&f);
 
                 assert_int_equal(response_status(r), refusals[i].status);
@@ -183,8 +182,11 @@ static void test_rate_limits(void **state unused_arg)
         static const struct {
                 const char *upstream, *told;
         } waits[] = {
-                { "30", "30" },  { "1000000000", "300" }, { "0", "1" },
-                { "-1", "5" },   { "Wed, 21 Oct 2015 07:28:00 GMT", "5" },
+                { "30", "30" },
+                { "1000000000", "300" },
+                { "0", "1" },
+                { "-1", "5" },
+                { "Wed, 21 Oct 2015 07:28:00 GMT", "5" },
         };
         struct finding f = said(429, "", "slow down");
         struct response *r;

@@ -1,0 +1,1 @@
+"""What the integration tests are made of: the daemon under test, a plain HTTP client, real clients."""
