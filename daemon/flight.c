@@ -1,8 +1,6 @@
 #include "flight.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/secret.h"
@@ -67,7 +65,7 @@ static struct flight *flight_find(struct flights *f, const struct digest *d)
         return NULL;
 }
 
-static void flight_unref(struct flight *fl)
+void flight_unref(struct flight *fl)
 {
         if (__atomic_sub_fetch(&fl->refs, 1, __ATOMIC_ACQ_REL) > 0)
                 return;
@@ -75,394 +73,16 @@ static void flight_unref(struct flight *fl)
         free(fl);
 }
 
-/* ---- what a reader may have ---- */
-
-/* The end of what `r` may read from pos on; pos itself if nothing.  Under the lock. */
-static uint64_t readable_until(struct flight *fl, const struct flight_reader *r, uint64_t pos)
-{
-        const struct config *config = daemon_config(fl->table->d);
-        uint64_t have;
-
-        if (fl->closed || !fl->partial)
-                return pos;
-        have = partial_have_until(fl->partial, pos);
-        if ((r->completes || config->cache_strict_ranges) && !fl->verified) {
-                uint64_t hold = config->cache_tail_hold;
-
-                if (config->cache_strict_ranges ||
-                    (fl->size <= config->cache_verify_before_send && !fl->overdue))
-                        return pos;
-                have = MIN(have, fl->size > hold ? fl->size - hold : 0);
-        }
-        return MAX(pos, MIN(have, r->end));
-}
-
-static int64_t reader_read(void *arg, uint64_t at, char *to, size_t max)
-{
-        struct flight_reader *r = arg;
-        struct flight *fl = r->flight;
-        uint64_t pos = r->start + at, until;
-        ssize_t got;
-
-        pthread_mutex_lock(&fl->lock);
-        r->pos = pos;
-        until = fl->state == FLIGHT_FAILED ? pos : readable_until(fl, r, pos);
-        if (until <= pos) {
-                /* A client that left while it was paused was resumed for this (M3). */
-                bool over = fl->state == FLIGHT_FAILED || fl->closed || exchange_peer_gone(r->x);
-
-                if (!over) {
-                        r->paused = true;
-                        exchange_pause(r->x);
-                }
-                pthread_mutex_unlock(&fl->lock);
-                return over ? -1 : 0;
-        }
-        r->pos = pos + MIN(until - pos, (uint64_t)max);
-        pthread_mutex_unlock(&fl->lock);
-        do
-                got = pread(partial_fd(fl->partial), to, MIN(until - pos, (uint64_t)max),
-                            (off_t)pos);
-        while (got < 0 && errno == EINTR);
-        return got > 0 ? got : -1;
-}
-
-/* ---- readers ---- */
-
-struct leaving {
-        struct loop_call call;
-        struct flight_reader *reader;
-};
-
-static void reader_free(struct flight_reader *r)
-{
-        struct flight *fl = r->flight;
-
-        pthread_mutex_lock(&fl->lock);
-        list_remove(&r->node);
-        fl->n_readers--;
-        pthread_mutex_unlock(&fl->lock);
-        metrics_add(M_FOLLOWERS, -1);
-        free(r);
-        flight_check_soon(fl);
-        flight_unref(fl);
-}
-
-static void leave_on_loop(void *arg)
-{
-        struct leaving *l = arg;
-
-        reader_free(l->reader);
-        free(l);
-}
-
-/* A server thread is done with the response: the loop takes the reader out. */
-static void reader_done(void *arg)
-{
-        struct flight_reader *r = arg;
-        struct leaving *l = malloc(sizeof(*l));
-
-        if (!l)
-                abort(); /* the smallest allocation there is: nothing else would work either */
-        *l = (struct leaving){ .call = { .fn = leave_on_loop, .arg = l }, .reader = r };
-        loop_post(r->flight->table->d->loop, &l->call);
-}
-
-static const struct body_source reader_source = { .read = reader_read, .done = reader_done };
-
-struct response *flight_reader_response(struct flight_reader **rr, int status)
-{
-        struct flight_reader *r = take(*rr);
-        size_t block = r->flight->n_readers > MANY_READERS ? 64 << 10 : 256 << 10;
-
-        r->attached = true;
-        return response_source(status, (int64_t)(r->end - r->start), block, &reader_source, r);
-}
-
-void flight_reader_leave(struct flight_reader **rr)
-{
-        struct flight_reader *r = take(*rr);
-
-        if (r)
-                reader_free(r);
-}
-
-static void tell(struct flight_reader *r, struct blob *blob, const struct finding *finding,
-                 const struct error *err)
-{
-        struct flight_ready ready = { .blob = blob, .finding = finding, .err = err };
-
-        r->told = true;
-        r->ready(r->arg, &ready);
-}
-
-/* Readers whose first byte may leave, or never will.  A told reader may be freed by its owner. */
-static void tell_ready(struct flight *fl)
-{
-        static const struct error fine = { .kind = ERR_NONE };
-
-        for (;;) {
-                struct flight_reader *next = NULL;
-
-                pthread_mutex_lock(&fl->lock);
-                list_each (n, &fl->readers) {
-                        struct flight_reader *r = list_entry(n, struct flight_reader, node);
-
-                        if (!r->told && (fl->state == FLIGHT_FAILED || fl->state == FLIGHT_DONE ||
-                                         readable_until(fl, r, r->start) > r->start)) {
-                                next = r;
-                                break;
-                        }
-                }
-                pthread_mutex_unlock(&fl->lock);
-                if (!next)
-                        return;
-                if (fl->state == FLIGHT_FAILED)
-                        tell(next, NULL, fl->refusal, &fl->err);
-                else
-                        tell(next, fl->state == FLIGHT_DONE ? fl->blob : NULL, NULL, &fine);
-        }
-}
-
-static void look_again(void *arg)
-{
-        struct flight *fl = arg;
-
-        fl->wake_armed = false;
-        flight_wake(fl, true);
-        flight_fetches_go_on(fl);
-        flight_check(fl);
-}
-
-static void look_in(struct flight *fl, int64_t ms)
-{
-        if (fl->wake_armed && ms > 0)
-                return;
-        fl->wake_armed = true;
-        loop_timer_start(fl->table->d->loop, &fl->wake_timer, ms, 0, look_again, fl);
-}
-
-void flight_check_soon(struct flight *fl)
-{
-        fl->replan = true;
-        if (!fl->closed)
-                look_in(fl, 0);
-}
-
-void flight_wake(struct flight *fl, bool all)
-{
-        uint64_t enough = fl->n_readers > MANY_READERS ? WAKE_BYTES_MANY : WAKE_BYTES;
-        bool left = false;
-
-        __atomic_fetch_add(&fl->refs, 1, __ATOMIC_RELAXED);
-        tell_ready(fl);
-        pthread_mutex_lock(&fl->lock);
-        list_each (n, &fl->readers) {
-                struct flight_reader *r = list_entry(n, struct flight_reader, node);
-                uint64_t until;
-
-                if (!r->paused)
-                        continue;
-                until = readable_until(fl, r, r->pos);
-                if (fl->state == FLIGHT_FAILED || until == r->end || until - r->pos >= enough ||
-                    (all && (until > r->pos || exchange_peer_gone(r->x)))) {
-                        r->paused = false;
-                        exchange_resume(r->x);
-                } else if (until > r->pos) {
-                        left = true;
-                }
-        }
-        pthread_mutex_unlock(&fl->lock);
-        if (left && !fl->closed)
-                look_in(fl, WAKE_MS);
-        flight_unref(fl);
-}
-
-static void add_want(struct span *v, size_t *n, size_t max, uint64_t start, uint64_t end)
-{
-        if (start >= end || *n >= max || (*n && v[*n - 1].start == start && v[*n - 1].end >= end))
-                return;
-        v[(*n)++] = (struct span){ start, end };
-}
-
-size_t flight_wants(struct flight *fl, struct span *ret, size_t max)
-{
-        uint64_t ahead = daemon_config(fl->table->d)->cache_read_ahead;
-        size_t n = 0;
-
-        pthread_mutex_lock(&fl->lock);
-        list_each (node, &fl->readers) {
-                struct flight_reader *r = list_entry(node, struct flight_reader, node);
-                uint64_t end = r->completes ? fl->size : MIN(fl->size, r->end + ahead);
-                uint64_t at = partial_have_until(fl->partial, MAX(r->pos, r->start));
-
-                /* What a range asked for may be here already: reading on is not urgent then. */
-                if (at < (r->completes ? end : r->end))
-                        add_want(ret, &n, max, at, end);
-                /* A resumed download needs what lies before it too: the digest is of the whole. */
-                if (r->completes && r->start)
-                        add_want(ret, &n, max, partial_have_until(fl->partial, 0), r->start);
-        }
-        pthread_mutex_unlock(&fl->lock);
-        return n;
-}
-
-/* ---- storing ---- */
-
-static void chunk_write(void *arg)
-{
-        struct chunk *c = arg;
-
-        error_clear(&c->err);
-        (void)!partial_write(c->flight->partial, c->offset, c->bytes, c->len, &c->err);
-}
-
-void chunk_release(struct chunk *c)
-{
-        struct flights *t = c->flight->table;
-
-        if (--c->uses > 0)
-                return;
-        c->flight->unwritten -= c->len;
-        if (t->n_free_chunks < CHUNKS_KEPT) {
-                list_push_back(&t->free_chunks, &c->node);
-                t->n_free_chunks++;
-        } else {
-                free(c);
-        }
-}
-
-static void start_hash(struct flight *fl);
-
-static void chunk_written(void *arg)
-{
-        struct chunk *c = arg;
-        struct flight *fl = c->flight;
-
-        fl->jobs--;
-        c->fetch->writing--;
-        if (error_is_set(&c->err))
-                flight_fail(fl, &c->err, NULL);
-        fl->unsynced += c->len;
-        chunk_release(c);
-        flight_fetches_go_on(fl);
-        flight_wake(fl, false);
-        start_hash(fl);
-        flight_check(fl);
-}
-
-static void hash_run(void *arg)
-{
-        struct flight *fl = arg;
-        uint64_t before = partial_hashed(fl->partial);
-
-        list_each (n, &fl->hashing) {
-                struct chunk *c = list_entry(n, struct chunk, node);
-
-                partial_hash(fl->partial, c->offset, c->bytes, c->len);
-        }
-        if (partial_hashed(fl->partial) == before)
-                (void)!partial_hash_more(fl->partial, MIB(16), &fl->hash_err);
-}
-
-static void hash_after(void *arg)
-{
-        struct flight *fl = arg;
-        struct list_node *n;
-
-        struct error err = fl->hash_err;
-
-        fl->jobs--;
-        fl->hash_busy = false;
-        error_clear(&fl->hash_err);
-        if (error_is_set(&err))
-                flight_fail(fl, &err, NULL);
-        while ((n = list_pop_front(&fl->hashing)))
-                chunk_release(list_entry(n, struct chunk, node));
-        flight_fetches_go_on(fl);
-        start_hash(fl);
-        flight_check(fl);
-}
-
-/* The digest takes what is in memory first; what it skipped it reads back from the file. */
-static void start_hash(struct flight *fl)
-{
-        struct list_node *n;
-        uint64_t at;
-
-        if (fl->hash_busy || fl->state != FLIGHT_RUNNING)
-                return;
-        at = partial_hashed(fl->partial);
-        if (list_empty(&fl->hash_queue) && partial_have_until(fl->partial, at) <= at)
-                return;
-        while ((n = list_pop_front(&fl->hash_queue)))
-                list_push_back(&fl->hashing, n);
-        fl->hash_busy = true;
-        fl->jobs++;
-        fl->hash_job.run = hash_run;
-        fl->hash_job.after = hash_after;
-        fl->hash_job.arg = fl;
-        loop_work(fl->table->d->loop, &fl->hash_job);
-}
-
-void flight_store_chunk(struct flight *fl, struct chunk *c)
-{
-        c->uses = 2;
-        c->fetch->writing++;
-        fl->jobs++;
-        list_push_back(&fl->hash_queue, &c->node);
-        c->write.run = chunk_write;
-        c->write.after = chunk_written;
-        c->write.arg = c;
-        loop_work(fl->table->d->loop, &c->write);
-        start_hash(fl);
-}
-
-static void checkpoint_run(void *arg)
-{
-        struct flight *fl = arg;
-        struct error err = { 0 };
-
-        if (partial_checkpoint(fl->partial, &err) < 0)
-                log_event(LOG_WARN, "flight.checkpoint_failed", "error=\"%s\"", err.what);
-}
-
-static void checkpoint_after(void *arg)
-{
-        struct flight *fl = arg;
-
-        fl->jobs--;
-        fl->checkpoint_busy = false;
-        flight_check(fl);
-}
-
-static void maybe_checkpoint(struct flight *fl)
-{
-        int64_t now = loop_now(fl->table->d->loop);
-
-        if (fl->checkpoint_busy || !fl->unsynced || fl->state != FLIGHT_RUNNING ||
-            (fl->unsynced < CHECKPOINT_BYTES && now - fl->synced_ms < CHECKPOINT_MS))
-                return;
-        fl->unsynced = 0;
-        fl->synced_ms = now;
-        fl->checkpoint_busy = true;
-        fl->jobs++;
-        fl->checkpoint_job.run = checkpoint_run;
-        fl->checkpoint_job.after = checkpoint_after;
-        fl->checkpoint_job.arg = fl;
-        loop_work(fl->table->d->loop, &fl->checkpoint_job);
-}
-
 /* ---- the end ---- */
 
-static void set_state(struct flight *fl, enum flight_state state)
+void flight_set_state(struct flight *fl, enum flight_state state)
 {
         pthread_mutex_lock(&fl->lock);
         fl->state = state;
         pthread_mutex_unlock(&fl->lock);
 }
 
-static void log_end(struct flight *fl, const char *event)
+void flight_log_end(struct flight *fl, const char *event)
 {
         log_event(error_is_set(&fl->err) ? LOG_WARN : LOG_INFO, event,
                   "digest=%s bytes=%llu ms=%lld readers=%u%s%s", DIGEST_STR(&fl->want),
@@ -479,80 +99,12 @@ void flight_fail(struct flight *fl, const struct error *err, struct finding *ref
         fl->err = *err;
         if (refusal)
                 fl->refusal = finding_ref(refusal);
-        set_state(fl, FLIGHT_FAILED);
+        flight_set_state(fl, FLIGHT_FAILED);
         fetch_cancel_all(fl);
         if (err->kind == ERR_CORRUPT)
                 metrics_add(M_MISMATCHES, 1);
-        log_end(fl, "flight.failed");
+        flight_log_end(fl, "flight.failed");
         flight_wake(fl, true);
-}
-
-static void verified_now(void *arg)
-{
-        struct flight *fl = arg;
-
-        fl->jobs--;
-        flight_wake(fl, true);
-        flight_check(fl);
-}
-
-static void commit_run(void *arg)
-{
-        struct flight *fl = arg;
-
-        if (partial_verify(fl->partial, &fl->err) < 0)
-                return;
-        /* Readers need not wait for the disk to sync: their bytes are the right ones. */
-        pthread_mutex_lock(&fl->lock);
-        fl->verified = true;
-        pthread_mutex_unlock(&fl->lock);
-        loop_post(fl->table->d->loop, &fl->verified_call);
-        fl->commit_ok = partial_commit(fl->partial, &fl->blob, &fl->still_readable, &fl->err) == 0;
-}
-
-static void commit_after(void *arg)
-{
-        struct flight *fl = arg;
-
-        fl->jobs--;
-        if (!fl->verified) {
-                struct error err = fl->err;
-
-                fl->jobs--; /* the call that never was posted */
-                flight_fail(fl, &err, NULL);
-                flight_check(fl);
-                return;
-        }
-        if (!fl->commit_ok) {
-                struct error err = fl->err;
-
-                log_event(LOG_WARN, "flight.not_stored", "digest=%s error=\"%s\"",
-                          DIGEST_STR(&fl->want), err.what);
-                /* After a failed sync the kernel may forget what it had (W4). */
-                if (!fl->still_readable) {
-                        flight_fail(fl, &err, NULL);
-                        flight_check(fl);
-                        return;
-                }
-        }
-        error_clear(&fl->err);
-        set_state(fl, FLIGHT_DONE);
-        metrics_add(M_VERIFIED_BLOBS, 1);
-        log_end(fl, "flight.done");
-        flight_wake(fl, true);
-        flight_check(fl);
-}
-
-static void start_commit(struct flight *fl)
-{
-        set_state(fl, FLIGHT_VERIFYING);
-        fetch_cancel_all(fl); /* one that brings again what is here */
-        fl->jobs += 2;        /* the job, and the call that it posts */
-        fl->verified_call = (struct loop_call){ .fn = verified_now, .arg = fl };
-        fl->commit_job.run = commit_run;
-        fl->commit_job.after = commit_after;
-        fl->commit_job.arg = fl;
-        loop_work(fl->table->d->loop, &fl->commit_job);
 }
 
 static void close_run(void *arg)
@@ -563,15 +115,6 @@ static void close_run(void *arg)
                 partial_discard(&fl->partial);
         else
                 partial_close(&fl->partial);
-}
-
-/* Chunks that the digest did not take before the flight ended. */
-static void drop_hash_queue(struct flight *fl)
-{
-        struct list_node *n;
-
-        while ((n = list_pop_front(&fl->hash_queue)))
-                chunk_release(list_entry(n, struct chunk, node));
 }
 
 static void flight_open(struct flight *fl);
@@ -601,7 +144,7 @@ static void close_after(void *arg)
         struct flights *t = fl->table;
 
         fl->jobs--;
-        drop_hash_queue(fl);
+        flight_drop_hash_queue(fl);
         __atomic_sub_fetch(&t->unstored_bytes, fl->unstored_bytes, __ATOMIC_RELAXED);
         fl->unstored_bytes = 0;
         if (fl->n_readers && !t->closing) {
@@ -656,10 +199,10 @@ void flight_check(struct flight *fl)
         if (fl->closed)
                 return;
         if (fl->state == FLIGHT_RUNNING) {
-                maybe_checkpoint(fl);
+                flight_maybe_checkpoint(fl);
                 if (partial_hashed(fl->partial) == fl->size && fl->unwritten == 0 &&
                     !fl->checkpoint_busy && partial_has(fl->partial, 0, fl->size)) {
-                        start_commit(fl);
+                        flight_start_commit(fl);
                         return;
                 }
                 if (fl->n_readers == 0 && fl->n_fetches)
@@ -747,15 +290,15 @@ static void open_after(void *arg)
         pthread_mutex_unlock(&fl->lock);
         if (fl->blob) {
                 error_clear(&fl->err);
-                set_state(fl, FLIGHT_DONE);
+                flight_set_state(fl, FLIGHT_DONE);
                 flight_wake(fl, true);
         } else if (!fl->partial) {
                 flight_fail(fl, &err, NULL);
         } else {
-                set_state(fl, FLIGHT_RUNNING);
+                flight_set_state(fl, FLIGHT_RUNNING);
                 fl->replan = true;
                 flight_wake(fl, true);
-                start_hash(fl);
+                flight_start_hash(fl);
         }
         flight_check(fl);
 }
@@ -819,7 +362,7 @@ static void revive(struct flight *fl)
         fl->state = FLIGHT_RUNNING;
         fl->overdue = false;
         pthread_mutex_unlock(&fl->lock);
-        start_hash(fl);
+        flight_start_hash(fl);
 }
 
 /* The joiner's right and name are the freshest: later questions to upstream use them. */

@@ -1,5 +1,6 @@
 /*
- * What flight.c (the table, readers, the end) and flight_fetch.c (upstream's side) share.
+ * What the parts of a flight share: flight.c (the table, the beginning and the end), flight_read.c
+ * (clients), flight_fetch.c (upstream), flight_store.c (disk and digest).
  */
 #pragma once
 
@@ -131,16 +132,30 @@ void fetch_cancel_all(struct flight *fl);
  * ended.  May free fetches: never call it from inside one. */
 void flight_fetches_go_on(struct flight *fl);
 
-/* flight.c */
-void flight_fail(struct flight *fl, const struct error *err, struct finding *refusal);
+/* flight_store.c */
 /* Bytes arrived in memory: write and hash them. */
 void flight_store_chunk(struct flight *fl, struct chunk *c);
+void chunk_release(struct chunk *c);
+/* Lets the digest go on if there is something for it. */
+void flight_start_hash(struct flight *fl);
+/* Chunks that the digest did not take before the flight ended. */
+void flight_drop_hash_queue(struct flight *fl);
+void flight_maybe_checkpoint(struct flight *fl);
+/* Everything is here: verifies, lets the held bytes go, publishes. */
+void flight_start_commit(struct flight *fl);
+
+/* flight_read.c */
 /* Tells readers what is new; all of them if `all`, else those with enough to read. */
 void flight_wake(struct flight *fl, bool all);
-/* Something ended: verify, idle, free. */
-void flight_check(struct flight *fl);
-/* The same, and planning, from the loop and not from inside. */
+/* flight_check and planning, from the loop and not from inside. */
 void flight_check_soon(struct flight *fl);
 /* The spans that readers still need, at most max of them. */
 size_t flight_wants(struct flight *fl, struct span *ret, size_t max);
-void chunk_release(struct chunk *c);
+
+/* flight.c */
+void flight_set_state(struct flight *fl, enum flight_state state);
+void flight_fail(struct flight *fl, const struct error *err, struct finding *refusal);
+/* Something ended: verify, idle, free. */
+void flight_check(struct flight *fl);
+void flight_log_end(struct flight *fl, const char *event);
+void flight_unref(struct flight *fl);
