@@ -1,8 +1,10 @@
 #include "daemon.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -24,6 +26,24 @@ enum { TICK_MS = 250, END_MS = 3000, EXIT_IN_USE = 75 };
 
 /* ---- starting ---- */
 
+/* The folders above the cache's own: on a fresh account ~/.cache is not there yet. */
+static int make_parents(const char *dir, struct error *err)
+{
+        scoped(free_ptr) char *path = slice_dup(slice_str(dir));
+
+        if (!path)
+                return error_set(err, ERR_NOMEM, "no memory for a path");
+        for (char *p = path + 1; *p; p++) {
+                if (*p != '/')
+                        continue;
+                *p = '\0';
+                if (mkdir(path, 0755) < 0 && errno != EEXIST)
+                        return error_errno(err, ERR_IO, errno, "make %s", path);
+                *p = '/';
+        }
+        return 0;
+}
+
 static int open_store(struct daemon *d, struct error *err)
 {
         const struct config *c = daemon_config(d);
@@ -34,6 +54,8 @@ static int open_store(struct daemon *d, struct error *err)
                 .verify_interval_days = (unsigned)(c->cache_verify_interval_ms / 86400000),
         };
 
+        if (make_parents(c->data_dir, err) < 0)
+                return -1;
         return store_open(&store_options, &d->store, err);
 }
 

@@ -88,6 +88,8 @@ static int read_doc(struct index *ix, const struct hub_request *hub, struct slic
                 found = index_find_doc(ix, buf_slice(&key), &k->doc, &k->err);
                 k->doc_by_ref = found > 0;
         }
+        if (!k->commit[0] && found > 0)
+                k->doc_by_ref = true;
         k->has_doc = found > 0;
         return found < 0 ? -1 : 0;
 }

@@ -222,9 +222,9 @@ static void render_after(void *arg)
         else
                 keep_hot(r, response);
         request_answer(r, response,
-                       r->stale   ? METRIC_RESULT_STALE
-                       : r->found ? METRIC_RESULT_MISS
-                                  : METRIC_RESULT_HIT);
+                       r->stale             ? METRIC_RESULT_STALE
+                       : r->caused_question ? METRIC_RESULT_MISS
+                                            : METRIC_RESULT_HIT);
 }
 
 static void render(struct request *r)
@@ -455,7 +455,7 @@ static void ask_document(struct request *r)
         r->last_resort = stale_answer;
         r->waiter.found = on_document;
         r->waiter.arg = r;
-        question_ask(r->d->questions, &spec, &r->waiter);
+        r->caused_question |= question_ask(r->d->questions, &spec, &r->waiter);
 }
 
 static void ask_ref(struct request *r);
@@ -475,6 +475,7 @@ static void on_ref(void *arg, struct finding *f)
                 request_fail(r, ERR_UPSTREAM_BROKEN, "upstream names no commit for the revision");
                 return;
         }
+        memcpy(r->told_commit, f->commit, sizeof(r->told_commit));
         read_again(r);
 }
 
@@ -508,7 +509,7 @@ static void ask_ref(struct request *r)
         r->last_resort = stale_answer;
         r->waiter.found = on_ref;
         r->waiter.arg = r;
-        question_ask(r->d->questions, &spec, &r->waiter);
+        r->caused_question |= question_ask(r->d->questions, &spec, &r->waiter);
 }
 
 /* ---- deciding ---- */
@@ -552,10 +553,24 @@ static void decide_commit_doc(struct request *r)
                 ask_document(r);
 }
 
+/* What upstream said for this request counts for it, whatever its TTL is and whether or not the
+ * index could take note of it. */
+static void use_told_commit(struct request *r)
+{
+        if (!r->told_commit[0] || strcmp(r->know.commit, r->told_commit) == 0)
+                return;
+        if (r->know.has_doc)
+                doc_row_done(&r->know.doc);
+        r->know.has_doc = r->know.has_commit = false;
+        r->know.commit_row = (struct commit_row){ 0 };
+        memcpy(r->know.commit, r->told_commit, sizeof(r->know.commit));
+}
+
 static void read_after(void *arg)
 {
         struct request *r = arg;
 
+        use_told_commit(r);
         if (r->hub.has_repo)
                 request_permit(r, scope_of(r));
         else

@@ -311,6 +311,10 @@ static void after_learn(void *arg)
 
         /* A document's waiters need what learning read in it; a file's were told before. */
         tell_waiters(q);
+        if (q->spec.kind == ASK_DOCUMENT && !q->spec.keep) {
+                question_free(q); /* nothing was written that anybody could have missed */
+                return;
+        }
         q->learnt_ms = loop_now(q->table->d->loop);
         loop_timer_start(q->table->d->loop, &q->linger, LINGER_MS, 0, question_end, q);
 }
@@ -705,7 +709,7 @@ static void tell_later(void *arg)
                 tell_waiters(q);
 }
 
-void question_ask(struct questions *table, const struct question_spec *spec,
+bool question_ask(struct questions *table, const struct question_spec *spec,
                   struct question_waiter *w)
 {
         struct buf text = BUF_INIT(32768);
@@ -725,7 +729,7 @@ void question_ask(struct questions *table, const struct question_spec *spec,
                 list_push_back(&q->waiters, &w->node);
                 if (q->told)
                         loop_timer_start(table->d->loop, &q->retry, 0, 0, tell_later, q);
-                return;
+                return false;
         }
         q = key ? question_new(table, spec, key) : NULL;
         if (!q) {
@@ -734,13 +738,14 @@ void question_ask(struct questions *table, const struct question_spec *spec,
                 error_set(&none.err, ERR_NOMEM, "no memory for a question to upstream");
                 w->question = NULL;
                 w->found(w->arg, &none);
-                return;
+                return false;
         }
         note_asked(q);
         list_push_back(question_bucket(table, q->key), &q->bucket);
         w->question = q;
         list_push_back(&q->waiters, &w->node);
         loop_timer_start(table->d->loop, &q->retry, 0, 0, begin, q);
+        return true;
 }
 
 void question_leave(struct question_waiter *w)

@@ -99,8 +99,9 @@ struct question_waiter {
 
 must_use int questions_new(struct daemon *d, struct questions **ret, struct error *err);
 void questions_free(struct questions **q);
-/* w->found comes later, never from inside. */
-void question_ask(struct questions *q, const struct question_spec *spec, struct question_waiter *w);
+/* w->found comes later, never from inside (but for want of memory).  True if upstream is asked for
+ * this asker's sake, false if it joined others. */
+bool question_ask(struct questions *q, const struct question_spec *spec, struct question_waiter *w);
 /* The waiter is no longer interested; harmless if it was told already. */
 void question_leave(struct question_waiter *w);
 

@@ -458,7 +458,7 @@ bool request_pinned(const struct request *r)
 
         if (r->know.alias_at && !request_fresh(r->know.alias_at, c->cache_repo_doc_ttl_ms))
                 return false;
-        if (r->hub.rev_is_commit)
+        if (r->hub.rev_is_commit || r->told_commit[0])
                 return true;
         return r->know.has_ref && request_fresh(r->know.ref_at, c->cache_ref_ttl_ms);
 }

@@ -81,6 +81,8 @@ struct request {
         bool made_linked;
         struct response *rendered; /* by a worker */
         struct response *ready;    /* given while a job ran: goes when it ends */
+        char told_commit[41];      /* what upstream just said the revision is at */
+        bool caused_question;      /* upstream was asked because of this request */
         bool asked_pinned;         /* the question was about the commit that the ref named */
 };
 

@@ -106,7 +106,7 @@ static void finish(struct request *r, struct response *response, int result)
 
 static int result_now(const struct request *r)
 {
-        return r->found ? METRIC_RESULT_MISS : METRIC_RESULT_HIT;
+        return r->caused_question ? METRIC_RESULT_MISS : METRIC_RESULT_HIT;
 }
 
 static void answer_absent(struct request *r)
@@ -536,7 +536,7 @@ static void ask(struct request *r)
         r->last_resort = stale_answer;
         r->waiter.found = on_found;
         r->waiter.arg = r;
-        question_ask(r->d->questions, &spec, &r->waiter);
+        r->caused_question |= question_ask(r->d->questions, &spec, &r->waiter);
 }
 
 static void read_run(void *arg)

@@ -462,6 +462,20 @@ static void copy_target(struct exchange *x, const char *target)
         x->target = slice_of(x->target_memory, n);
 }
 
+/*
+ * microhttpd makes a record of every query parameter in the connection's pool, and a target with a
+ * few hundred of them leaves no room even for the 431 that it then tries to send: the client waits
+ * for ever.  We have our own copy and parse it ourselves, so the query is taken out of microhttpd's
+ * buffer, which this pointer leads into.
+ */
+static void hide_query(const char *target)
+{
+        char *query = strchr((char *)(uintptr_t)target, '?');
+
+        if (query)
+                query[1] = '\0';
+}
+
 /* MHD_OPTION_URI_LOG_CALLBACK: the request line is here.  NULL makes on_request close. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *mhd)
 {
@@ -474,6 +488,7 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *mhd
         if (!c)
                 return NULL;
         copy_target(&c->exchange, target);
+        hide_query(target);
         c->exchange.mhd = mhd;
         c->exchange.step = STEP_HEAD;
         c->exchange.started_us = now_us();

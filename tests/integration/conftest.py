@@ -55,19 +55,36 @@ def populate(hub):
     hub.create_repo("models", "acme/tiny")
     known["first"] = hub.commit("models", "acme/tiny", {"config.json": b"{}"}, message="First\n\nWith a body.")
     hub.create_tag("models", "acme/tiny", "v1")
-    known["head"] = hub.commit("models", "acme/tiny", {
-        "config.json": CONFIG_JSON, "README.md": CARD, "empty.txt": b"", ODD_PATH: "odd name",
-        "small.safetensors": Generated(SMALL_LFS, seed=7), "model.safetensors": Generated(LARGE_LFS, seed=8),
-        "sub dir/other.md": "# other\n" * 50, "tokenizer.json": b'{"version": "1.0"}', "one.txt": b"1"})
+    known["head"] = hub.commit(
+        "models",
+        "acme/tiny",
+        {
+            "config.json": CONFIG_JSON,
+            "README.md": CARD,
+            "empty.txt": b"",
+            ODD_PATH: "odd name",
+            "small.safetensors": Generated(SMALL_LFS, seed=7),
+            "model.safetensors": Generated(LARGE_LFS, seed=8),
+            "sub dir/other.md": "# other\n" * 50,
+            "tokenizer.json": b'{"version": "1.0"}',
+            "one.txt": b"1",
+        },
+    )
     hub.create_pr_ref("models", "acme/tiny", 1)
     known["pr"] = hub.commit("models", "acme/tiny", {"pr.txt": "from a pull request"}, branch="refs/pr/1")
     hub.create_branch("models", "acme/tiny", "dev/x", rev=known["first"])
     hub.update_repo("models", "acme/tiny", likes=5, likers=["ann"])
     hub.call("add_discussion", type="models", id="acme/tiny", title="Question", comment="why?")
     hub.create_repo("datasets", "acme/data")
-    known["data"] = hub.commit("datasets", "acme/data", {"x/train.csv": "a,b\n1,2\n" * 100,
-                                                         "README.md": "---\nlicense: mit\n---\n",
-                                                         "x/big.parquet": Generated(SMALL_LFS, seed=9)})
+    known["data"] = hub.commit(
+        "datasets",
+        "acme/data",
+        {
+            "x/train.csv": "a,b\n1,2\n" * 100,
+            "README.md": "---\nlicense: mit\n---\n",
+            "x/big.parquet": Generated(SMALL_LFS, seed=9),
+        },
+    )
     hub.create_convert_ref("datasets", "acme/data")
     hub.create_repo("spaces", "acme/app")
     known["space"] = hub.commit("spaces", "acme/app", {"app.py": "print(1)\n", "README.md": "---\nsdk: static\n---\n"})
@@ -78,8 +95,11 @@ def populate(hub):
     hub.rename("models", "acme/old-name", "acme/new-name")
     for name, fields in (("secret", {"private": True}), ("gated", {"gated": "auto"}), ("disabled", {})):
         hub.create_repo("models", f"acme/{name}", **fields)
-        known[name] = hub.commit("models", f"acme/{name}", {"config.json": CONFIG_JSON + name.encode(),
-                                                            "model.safetensors": Generated(SMALL_LFS, seed=len(name))})
+        known[name] = hub.commit(
+            "models",
+            f"acme/{name}",
+            {"config.json": CONFIG_JSON + name.encode(), "model.safetensors": Generated(SMALL_LFS, seed=len(name))},
+        )
     hub.set_visibility("models", "acme/disabled", disabled=True)
     for n in range(7):
         hub.create_repo("models", f"listed/m{n}", init=False)
@@ -103,7 +123,6 @@ def check_hub(hub):
 def hub():
     """A Hub of its own for one test."""
     with Hub.start() as running:
-        running.evil_may_be_asked = False
         people(running)
         yield running
         check_hub(running)
@@ -115,8 +134,9 @@ def make_daemon(hub, tmp_path):
     made = []
 
     def make(config=None, start=True, **options):
-        one = Daemon(options.pop("hub", hub), options.pop("directory", tmp_path / f"daemon{len(made)}"), config,
-                     **options)
+        one = Daemon(
+            options.pop("hub", hub), options.pop("directory", tmp_path / f"daemon{len(made)}"), config, **options
+        )
         made.append(one)
         return one.start() if start else one
 

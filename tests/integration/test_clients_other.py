@@ -25,8 +25,11 @@ def test_javascript(world, tmp_path):
         done = clients.run([node, JS, world.daemon.url, "acme/tiny"], env, cwd=folder)
         seen = json.loads(done.stdout)
         assert ["model.safetensors", LARGE_LFS, None] in seen["files"] and len(seen["files"]) == 10
-        assert seen["contents"] == {"config.json": [len(CONFIG_JSON), hashlib.sha256(CONFIG_JSON).hexdigest()],
-                                    "small.safetensors": [SMALL_LFS, SMALL], "model.safetensors": [LARGE_LFS, LARGE]}
+        assert seen["contents"] == {
+            "config.json": [len(CONFIG_JSON), hashlib.sha256(CONFIG_JSON).hexdigest()],
+            "small.safetensors": [SMALL_LFS, SMALL],
+            "model.safetensors": [LARGE_LFS, LARGE],
+        }
         assert seen["info"] == {"size": LARGE_LFS, "etag": f'"{LARGE}"', "xet": None}
         assert seen["missing"] is None and seen["exists"] == [True, False] and seen["repos"] == [True, False]
         assert seen["sha"] == world.known["head"] and seen["models"] == [f"listed/m{n}" for n in range(7)]
@@ -40,8 +43,9 @@ def test_rust(world, tmp_path):
     for home in ("a", "b"):
         world.hub.clear_log()
         env = clients.environment(world.daemon.url, tmp_path / home)
-        done = clients.run([program, "models", "acme/tiny", "main", "config.json", "small.safetensors",
-                            "model.safetensors"], env)
+        done = clients.run(
+            [program, "models", "acme/tiny", "main", "config.json", "small.safetensors", "model.safetensors"], env
+        )
         *paths, sha = done.stdout.split("\n")[:4]
         assert open(paths[0], "rb").read() == CONFIG_JSON
         assert hashlib.sha256(open(paths[1], "rb").read()).hexdigest() == SMALL
@@ -62,12 +66,16 @@ def test_curl(world, tmp_path):
     (tmp_path / "half").write_bytes((tmp_path / "w").read_bytes()[:5_000_000])
     clients.run([curl, "-sSf", "-C", "-", "-o", tmp_path / "half", url + "model.safetensors"], env)
     assert (tmp_path / "half").read_bytes() == (tmp_path / "w").read_bytes()
-    done = clients.run([curl, "-sS", "--compressed", "-o", tmp_path / "t", "-w", "%{http_code}", url + "README.md"], env)
+    done = clients.run(
+        [curl, "-sS", "--compressed", "-o", tmp_path / "t", "-w", "%{http_code}", url + "README.md"], env
+    )
     assert (done.stdout, (tmp_path / "t").read_bytes()) == ("200", CARD)
     private = f"{world.daemon.url}/acme/secret/resolve/main/config.json"
     done = clients.run([curl, "-sS", "-o", "/dev/null", "-w", "%{http_code}", private], env)
     assert done.stdout == "401"
-    done = clients.run([curl, "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Authorization: Bearer {ANN}", private], env)
+    done = clients.run(
+        [curl, "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Authorization: Bearer {ANN}", private], env
+    )
     assert done.stdout == "200"
 
 
@@ -104,8 +112,23 @@ def test_curl_does_not_mix_after_a_mismatch(hub, daemon, cold, tmp_path):
 def test_aria2_with_eight_connections(hub, daemon, cold, tmp_path):
     """Eight ranges at once of a cold file: the file is right and upstream sent each byte once."""
     aria2c, env = clients.tool("aria2c"), clients.environment(daemon.url, tmp_path / "home")
-    clients.run([aria2c, "-q", "-x8", "-s8", "-k1M", "--allow-overwrite=true", "--file-allocation=none", "-d", tmp_path,
-                 "-o", "w", daemon.url + cold], env)
+    clients.run(
+        [
+            aria2c,
+            "-q",
+            "-x8",
+            "-s8",
+            "-k1M",
+            "--allow-overwrite=true",
+            "--file-allocation=none",
+            "-d",
+            tmp_path,
+            "-o",
+            "w",
+            daemon.url + cold,
+        ],
+        env,
+    )
     assert hashlib.sha256((tmp_path / "w").read_bytes()).hexdigest() == LARGE
     hub.wait_idle()
     assert hub.sent("cdn") == LARGE_LFS

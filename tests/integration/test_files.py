@@ -121,8 +121,15 @@ def test_nothing_that_only_concerns_the_hub_and_us(world):
     for target in targets(world.known).values():
         for reply in (world.proxied.head(target), world.proxied.get(target)):
             names = {k.lower() for k, _ in reply.headers}
-            assert not names & {"set-cookie", "strict-transport-security", "alt-svc", "ratelimit", "link",
-                                "content-encoding", "content-security-policy"}
+            assert not names & {
+                "set-cookie",
+                "strict-transport-security",
+                "alt-svc",
+                "ratelimit",
+                "link",
+                "content-encoding",
+                "content-security-policy",
+            }
             assert not [n for n in names if n.startswith("x-xet")]
 
 
@@ -194,8 +201,11 @@ def test_errors_are_the_hubs(world, name, token):
 
 def test_a_bad_token_is_told_so(world):
     """A token that the Hub does not know is refused wherever the Hub has to be asked."""
-    for target in ("/acme/secret/resolve/main/config.json", "/acme/gated/resolve/main/config.json",
-                   "/acme/nope/resolve/main/config.json"):
+    for target in (
+        "/acme/secret/resolve/main/config.json",
+        "/acme/gated/resolve/main/config.json",
+        "/acme/nope/resolve/main/config.json",
+    ):
         reply = world.proxied.head(target, token=UNKNOWN)
         assert (reply.status, reply["X-Error-Code"]) == (401, None)
         assert reply["X-Error-Message"] == "Invalid credentials in Authorization header"
@@ -214,6 +224,7 @@ def test_a_file_named_like_a_verb(hub, daemon):
 def test_one_content_is_stored_once(hub, daemon):
     """The same weights in two repositories take the space and the transfer of one."""
     from tests.hub import Generated
+
     for name in ("acme/a", "acme/b"):
         hub.create_repo("models", name)
         hub.commit("models", name, {"w.safetensors": Generated(9 << 20, seed=3)})
@@ -227,6 +238,7 @@ def test_one_content_is_stored_once(hub, daemon):
 def test_a_warm_commit_costs_no_request(hub, daemon):
     """What a full commit names never changes: the second time the Hub is not asked, not even after a restart."""
     from tests.hub import Generated
+
     hub.create_repo("models", "acme/m")
     sha = hub.commit("models", "acme/m", {"config.json": b"{}", "w.safetensors": Generated(200_000, seed=1)})
     paths = [f"/acme/m/resolve/{sha}/{p}" for p in ("config.json", "w.safetensors", "missing.json")]
@@ -255,6 +267,7 @@ def test_a_branch_is_asked_for_once_per_ttl(hub, make_daemon):
     assert hub.log() == []
     assert daemon.client.get("/acme/m/resolve/main/b.json")["X-Repo-Commit"] == old, "one commit for all files in a TTL"
     from tests.support.daemon import wait_until
+
     wait_until(lambda: daemon.client.head("/acme/m/resolve/main/config.json")["X-Repo-Commit"] == new, "the new commit")
     assert daemon.client.get("/acme/m/resolve/main/config.json").body == b"2"
     heads = [r for r in hub.log("hub") if r["path"].startswith("/acme/m/resolve/main/")]

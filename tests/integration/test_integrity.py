@@ -17,16 +17,25 @@ TAIL = 64 * KIB
 def repo(hub):
     """Publish a git file, a small and a large LFS file; return the prefix of their URLs."""
     hub.create_repo("models", "acme/m")
-    sha = hub.commit("models", "acme/m", {
-        "text.json": b'{"a": "' + b"y" * 5000 + b'"}', "small.safetensors": Generated(SMALL, seed=1),
-        "large.safetensors": Generated(LARGE, seed=2)})
+    sha = hub.commit(
+        "models",
+        "acme/m",
+        {
+            "text.json": b'{"a": "' + b"y" * 5000 + b'"}',
+            "small.safetensors": Generated(SMALL, seed=1),
+            "large.safetensors": Generated(LARGE, seed=2),
+        },
+    )
     return f"/acme/m/resolve/{sha}/"
 
 
 SIZES = {"text.json": 5009, "small.safetensors": SMALL, "large.safetensors": LARGE}
 PLACES = {"first": 0, "middle": 0.5, "last": -1}
-BODY = {"text.json": {"origin": "hub", "path": "resolve-cache", "method": "GET"},
-        "small.safetensors": {"origin": "cdn"}, "large.safetensors": {"origin": "cdn"}}
+BODY = {
+    "text.json": {"origin": "hub", "path": "resolve-cache", "method": "GET"},
+    "small.safetensors": {"origin": "cdn"},
+    "large.safetensors": {"origin": "cdn"},
+}
 
 
 def broken(client, target):
@@ -152,7 +161,7 @@ def test_a_part_that_is_not_the_one_that_was_asked_for(hub, daemon, repo, lie):
     fault = hub.fault(origin="cdn", header={"range": "."}, times=None, **PARTS[lie])
     reply = daemon.client.get(repo + "large.safetensors", range=f"bytes=2000-{MIB - 1}")
     if reply.status == 206:
-        assert reply.body == generated_bytes(2, 2000, MIB - 2000)[:len(reply.body)]
+        assert reply.body == generated_bytes(2, 2000, MIB - 2000)[: len(reply.body)]
     else:
         assert reply.status in (502, 503, 504), reply
     hub.clear_faults(fault)
@@ -213,11 +222,23 @@ def test_the_hub_contradicts_itself(hub, daemon, repo, what):
     hub.clear_faults(fault)
 
 
-@pytest.mark.parametrize("value", ['"../../etc/passwd"', '"' + "A" * 10000 + '"', '"not-hex-at-all-but-forty-characters-long!"', "",
-                                   '"' + "g" * 64 + '"', '"abc"', None])
+@pytest.mark.parametrize(
+    "value",
+    [
+        '"../../etc/passwd"',
+        '"' + "A" * 10000 + '"',
+        '"not-hex-at-all-but-forty-characters-long!"',
+        "",
+        '"' + "g" * 64 + '"',
+        '"abc"',
+        None,
+    ],
+)
 def test_etags_that_name_no_digest(hub, daemon, repo, value):
     """The etag becomes a file name in the clients' caches: one that is no digest is not passed on."""
-    fault = {"set_headers": {"X-Linked-Etag": value}} if value is not None else {"drop_headers": ["X-Linked-Etag", "ETag"]}
+    fault = (
+        {"set_headers": {"X-Linked-Etag": value}} if value is not None else {"drop_headers": ["X-Linked-Etag", "ETag"]}
+    )
     hub.fault(origin="hub", path="large", times=None, **fault)
     for method in ("HEAD", "GET"):
         reply = daemon.client.request(method, repo + "large.safetensors")
@@ -303,11 +324,26 @@ def test_redirects_to_where_tokens_must_not_go(hub, daemon, repo):
     """Only the configured hosts are followed, and none of them sees the token."""
     evil = hub.evil_url
     port = hub.url.rsplit(":", 1)[1]
-    places = [f"{evil}/x", f"http://127.0.0.1:{int(port) ^ 1}/x", "ftp://127.0.0.1/x", "file:///etc/passwd", "gopher://127.0.0.1/",
-              f"http://127.1:{port}/x", "http://0x7f000001/x", "http://[::ffff:127.0.0.3]/x", "http://169.254.169.254/latest",
-              "http://10.0.0.1/x", "http://localhost.evil.example/", f"http://user@{evil[7:]}/", f"//{evil[7:]}/x",
-              "http://" + hub.cdn_url[7:] + ".evil.example/x", "\\\\evil\\x", "http://" + "a" * 70000, "",
-              f"http://{hub.cdn_url[7:]}@{evil[7:]}/x"]
+    places = [
+        f"{evil}/x",
+        f"http://127.0.0.1:{int(port) ^ 1}/x",
+        "ftp://127.0.0.1/x",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+        f"http://127.1:{port}/x",
+        "http://0x7f000001/x",
+        "http://[::ffff:127.0.0.3]/x",
+        "http://169.254.169.254/latest",
+        "http://10.0.0.1/x",
+        "http://localhost.evil.example/",
+        f"http://user@{evil[7:]}/",
+        f"//{evil[7:]}/x",
+        "http://" + hub.cdn_url[7:] + ".evil.example/x",
+        "\\\\evil\\x",
+        "http://" + "a" * 70000,
+        "",
+        f"http://{hub.cdn_url[7:]}@{evil[7:]}/x",
+    ]
     for n, place in enumerate(places):
         fault = hub.fault(origin="hub", path=f"resolve/.*n={n}$|large", times=None, redirect=place)
         reply = daemon.client.get(repo + "large.safetensors", token=ANN)

@@ -14,9 +14,18 @@ from tests.support.http import Client
 def sha(hub):
     """Publish a repository with files in folders."""
     hub.create_repo("models", "acme/m")
-    return hub.commit("models", "acme/m", {
-        "config.json": CONFIG_JSON, "README.md": b"# m\n", "a/b/c.txt": b"c", "a/d.txt": b"d", "e.txt": b"",
-        "w.safetensors": Generated(300_000, seed=1)})
+    return hub.commit(
+        "models",
+        "acme/m",
+        {
+            "config.json": CONFIG_JSON,
+            "README.md": b"# m\n",
+            "a/b/c.txt": b"c",
+            "a/d.txt": b"d",
+            "e.txt": b"",
+            "w.safetensors": Generated(300_000, seed=1),
+        },
+    )
 
 
 TREE = "/api/models/acme/m/tree/"
@@ -39,8 +48,11 @@ def learn(daemon, sha, revision=None):
 def test_a_complete_tree_answers_heads(hub, daemon, sha, revision):
     """HEAD of every file in the tree, and of files that are not in it, costs nothing more."""
     rows = learn(daemon, sha, revision)
-    direct = {r["path"]: Client(hub.url).follow("HEAD", f"/acme/m/resolve/{sha}/{quote(r['path'])}")
-              for r in rows if r["type"] == "file"}
+    direct = {
+        r["path"]: Client(hub.url).follow("HEAD", f"/acme/m/resolve/{sha}/{quote(r['path'])}")
+        for r in rows
+        if r["type"] == "file"
+    }
     hub.clear_log()
     for path, chain in direct.items():
         for rev in (sha, "main") if revision else (sha,):
@@ -60,8 +72,14 @@ def test_a_complete_tree_answers_heads(hub, daemon, sha, revision):
 def test_a_complete_tree_answers_trees_and_paths(hub, daemon, sha):
     """Folders, the flat listing and paths-info come from what is known, in the Hub's form."""
     learn(daemon, sha)
-    targets = [f"{TREE}{sha}", f"{TREE}{sha}?recursive=false&expand=false", f"{TREE}{sha}/a", f"{TREE}{sha}/a%2Fb",
-               f"{TREE}{sha}/a?recursive=True", f"{TREE}{sha}/nope"]
+    targets = [
+        f"{TREE}{sha}",
+        f"{TREE}{sha}?recursive=false&expand=false",
+        f"{TREE}{sha}/a",
+        f"{TREE}{sha}/a%2Fb",
+        f"{TREE}{sha}/a?recursive=True",
+        f"{TREE}{sha}/nope",
+    ]
     direct = [Client(hub.url).get(t) for t in targets]
     wanted = {"paths": ["config.json", "a", "a/b/c.txt", "nope", "w.safetensors"]}
     info = Client(hub.url).post(f"/api/models/acme/m/paths-info/{sha}", wanted).json()
@@ -112,14 +130,23 @@ def test_an_answer_about_another_commit_teaches_nothing_about_this_one(hub, daem
 
 def test_missing_files_are_remembered_per_commit(hub, daemon, sha):
     """The probes of a library for optional files: asked once, answered at once ever after, on every machine."""
-    probes = ["adapter_config.json", "processor_config.json", "custom_generate/generate.py", "chat_template.jinja",
-              "model.safetensors.index.json", "special_tokens_map.json"]
+    probes = [
+        "adapter_config.json",
+        "processor_config.json",
+        "custom_generate/generate.py",
+        "chat_template.jinja",
+        "model.safetensors.index.json",
+        "special_tokens_map.json",
+    ]
     first = [daemon.client.head(f"/acme/m/resolve/main/{p}") for p in probes]
     hub.clear_log()
     for _ in range(2):
         again = [daemon.client.head(f"/acme/m/resolve/main/{p}") for p in probes]
-        assert [(r.status, r["X-Error-Code"], r["X-Repo-Commit"]) for r in again] == [
-            (r.status, r["X-Error-Code"], r["X-Repo-Commit"]) for r in first] == [(404, "EntryNotFound", sha)] * 6
+        assert (
+            [(r.status, r["X-Error-Code"], r["X-Repo-Commit"]) for r in again]
+            == [(r.status, r["X-Error-Code"], r["X-Repo-Commit"]) for r in first]
+            == [(404, "EntryNotFound", sha)] * 6
+        )
     assert hub.log() == []
 
 

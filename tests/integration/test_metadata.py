@@ -155,7 +155,10 @@ def test_head_of_documents(world):
     for path in ("/api/models/acme/tiny", "/api/models/acme/nope", "/api/models/acme/tiny/tree/main/nope"):
         get, head = world.proxied.get(path), world.proxied.head(path)
         assert (head.status, head["X-Error-Code"], head["Content-Type"]) == (
-            get.status, get["X-Error-Code"], get["Content-Type"])
+            get.status,
+            get["X-Error-Code"],
+            get["Content-Type"],
+        )
         assert head.body == b""
 
 
@@ -187,8 +190,15 @@ def many(world):
     return sha
 
 
-@pytest.mark.parametrize("query", ["recursive=true", "recursive=True&expand=False", "recursive=true&limit=700",
-                                   "recursive=true&expand=true&limit=1000"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "recursive=true",
+        "recursive=True&expand=False",
+        "recursive=true&limit=700",
+        "recursive=true&expand=true&limit=1000",
+    ],
+)
 @pytest.mark.parametrize("revision", ["main", "commit"])
 def test_trees_of_many_pages(world, many, query, revision):
     """All pages together are all files, once each, from the Hub and then from what we learned."""
@@ -201,8 +211,14 @@ def test_trees_of_many_pages(world, many, query, revision):
         assert rows == without_xet(direct)
 
 
-@pytest.mark.parametrize("target", ["/api/models?author=listed&limit=2", "/api/models/acme/tiny/commits/main?limit=1",
-                                    "/api/models?author=listed&limit=2&sort=likes&expand=likes&expand=downloads"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/api/models?author=listed&limit=2",
+        "/api/models/acme/tiny/commits/main?limit=1",
+        "/api/models?author=listed&limit=2&sort=likes&expand=likes&expand=downloads",
+    ],
+)
 def test_listings_of_many_pages(world, target):
     """Paging through a listing never leaves the cache."""
     direct, pages = follow_pages(Client(world.hub.url), target)
@@ -218,7 +234,9 @@ def test_public_url_is_what_links_name(make_daemon, hub):
     target = "/api/models/acme/many/tree/main?recursive=true"
     daemon = make_daemon()
     port = urlsplit(daemon.url).port
-    assert f"<http://localhost:{port}/api/models/acme/many/" in daemon.client.get(target, host=f"localhost:{port}")["Link"]
+    assert (
+        f"<http://localhost:{port}/api/models/acme/many/" in daemon.client.get(target, host=f"localhost:{port}")["Link"]
+    )
     assert f"<http://127.0.0.1:{port}/api/models/acme/many/" in daemon.client.get(target)["Link"]
     other = make_daemon({"public_url": "https://hub.lan:8443"})
     assert other.client.get(target)["Link"].startswith("<https://hub.lan:8443/api/models/acme/many/tree/")
@@ -227,8 +245,12 @@ def test_public_url_is_what_links_name(make_daemon, hub):
 def test_a_link_to_another_host_is_not_passed_on(hub, daemon):
     """A next page that is not at the Hub would take clients, and their tokens, elsewhere."""
     hub.create_repo("models", "acme/m")
-    for link in (f'<{hub.evil_url}/api/models?cursor=x>; rel="next"', '</api/models?cursor=x>; rel="next"', "<>; rel=next",
-                 f'<{hub.url}.evil.example/api/models>; rel="next"'):
+    for link in (
+        f'<{hub.evil_url}/api/models?cursor=x>; rel="next"',
+        '</api/models?cursor=x>; rel="next"',
+        "<>; rel=next",
+        f'<{hub.url}.evil.example/api/models>; rel="next"',
+    ):
         hub.fault(path="/api/models", set_headers={"Link": link})
         reply = daemon.client.get(f"/api/models?search={quote(link, safe='')}", token=ANN)
         assert "evil" not in (reply["Link"] or ""), reply
@@ -240,10 +262,16 @@ def equal_requests():
     tiny = "/api/models/acme/m"
     return [
         [f"{tiny}?blobs=True", f"{tiny}?blobs=true", f"{tiny}?blobs=1"],
-        [f"{tiny}?expand=likes&expand=downloads", f"{tiny}?expand%5B%5D=downloads&expand%5B%5D=likes",
-         f"{tiny}?expand[]=likes&expand[]=downloads"],
-        [f"{tiny}/tree/main?recursive=True&expand=True", f"{tiny}/tree/main?expand=true&recursive=true",
-         f"{tiny}/tree/main?expand=1&recursive=1"],
+        [
+            f"{tiny}?expand=likes&expand=downloads",
+            f"{tiny}?expand%5B%5D=downloads&expand%5B%5D=likes",
+            f"{tiny}?expand[]=likes&expand[]=downloads",
+        ],
+        [
+            f"{tiny}/tree/main?recursive=True&expand=True",
+            f"{tiny}/tree/main?expand=true&recursive=true",
+            f"{tiny}/tree/main?expand=1&recursive=1",
+        ],
         ["/api/models?search=m&full=True&limit=3", "/api/models?limit=3&full=true&search=m"],
     ]
 
@@ -288,9 +316,18 @@ def test_unknown_parameters_are_no_error_and_not_kept(hub, daemon):
 def test_cookies_and_foreign_headers_do_not_pass(hub, daemon):
     """No Cookie goes up, no Set-Cookie comes down, and hop-by-hop games change nothing."""
     hub.create_repo("models", "acme/m")
-    reply = daemon.client.get("/api/models/acme/m?shiny=1", token=ANN, headers=[
-        ("Cookie", "a=CANARYcookie"), ("Connection", "close, Authorization"), ("X-Forwarded-Host", "evil.example"),
-        ("X-Forwarded-For", "1.2.3.4"), ("Forwarded", "host=evil.example"), ("X-HTTP-Method-Override", "DELETE")])
+    reply = daemon.client.get(
+        "/api/models/acme/m?shiny=1",
+        token=ANN,
+        headers=[
+            ("Cookie", "a=CANARYcookie"),
+            ("Connection", "close, Authorization"),
+            ("X-Forwarded-Host", "evil.example"),
+            ("X-Forwarded-For", "1.2.3.4"),
+            ("Forwarded", "host=evil.example"),
+            ("X-HTTP-Method-Override", "DELETE"),
+        ],
+    )
     assert reply.status == 200 and reply["Set-Cookie"] is None
     sent = hub.log("hub")[-1]["headers"]
     assert "cookie" not in sent and not [k for k in sent if k.startswith("x-forwarded") or k == "forwarded"]
@@ -301,10 +338,14 @@ def test_cookies_and_foreign_headers_do_not_pass(hub, daemon):
 def test_xet_is_hidden_everywhere(hub, daemon):
     """Clients with the chunk downloader stay with us: no hash, no token route, in no answer."""
     from tests.hub import Generated
+
     hub.create_repo("models", "acme/m")
     sha = hub.commit("models", "acme/m", {"w.safetensors": Generated(300_000, seed=1)})
-    for path in (f"/api/models/acme/m/tree/{sha}?recursive=true", f"/api/models/acme/m/tree/{sha}?expand=true",
-                 "/api/models/acme/m?blobs=true"):
+    for path in (
+        f"/api/models/acme/m/tree/{sha}?recursive=true",
+        f"/api/models/acme/m/tree/{sha}?expand=true",
+        "/api/models/acme/m?blobs=true",
+    ):
         assert "xetHash" in Client(hub.url).get(path).body.decode() or "blobs" in path
         assert "xetHash" not in daemon.client.get(path).body.decode()
     rows = daemon.client.post(f"/api/models/acme/m/paths-info/{sha}", {"paths": ["w.safetensors"], "expand": True})
@@ -317,6 +358,7 @@ def test_xet_is_hidden_everywhere(hub, daemon):
 def test_xet_is_hidden_with_unknown_parameters(hub, daemon):
     """A parameter that we do not know, of a newer client, does not lead it past us."""
     from tests.hub import Generated
+
     hub.create_repo("models", "acme/m")
     sha = hub.commit("models", "acme/m", {"w.safetensors": Generated(300_000, seed=1)})
     reply = daemon.client.get(f"/api/models/acme/m/tree/{sha}?unknown=1")
@@ -326,6 +368,7 @@ def test_xet_is_hidden_with_unknown_parameters(hub, daemon):
 def test_xet_can_be_left_visible(hub, make_daemon):
     """cache.hide_xet: false passes the hashes of trees on."""
     from tests.hub import Generated
+
     hub.create_repo("models", "acme/m")
     sha = hub.commit("models", "acme/m", {"w.safetensors": Generated(300_000, seed=1)})
     daemon = make_daemon({"cache": {"hide_xet": False}})
@@ -336,14 +379,21 @@ def test_xet_can_be_left_visible(hub, make_daemon):
 def test_files_beyond_50_gb_keep_their_announcement(hub, daemon):
     """Python refuses plain HTTP for more than 50e9 bytes, so there the chunk store is the only way."""
     from tests.hub import Generated
+
     hub.create_repo("models", "acme/huge")
-    sha = hub.commit("models", "acme/huge", {"w.bin": Generated(300_000, seed=1, lfs=True), "s.bin": Generated(300_001, seed=2, lfs=True)})
+    sha = hub.commit(
+        "models",
+        "acme/huge",
+        {"w.bin": Generated(300_000, seed=1, lfs=True), "s.bin": Generated(300_001, seed=2, lfs=True)},
+    )
     rows = Client(hub.url).get(f"/api/models/acme/huge/tree/{sha}?recursive=true").json()
     sizes = {"w.bin": 50_000_000_001, "s.bin": 50_000_000_000}
     for row in rows:
         if row["path"] in sizes:
             row["size"] = row["lfs"]["size"] = sizes[row["path"]]
-    hub.fault(path="/tree/", times=None, status=200, body=json.dumps(rows), headers={"Content-Type": "application/json"})
+    hub.fault(
+        path="/tree/", times=None, status=200, body=json.dumps(rows), headers={"Content-Type": "application/json"}
+    )
     for name, size in sizes.items():
         hub.fault(path=f"/{name}", times=None, set_headers={"X-Linked-Size": str(size)})
     for name, shown in (("w.bin", True), ("s.bin", False)):
@@ -355,8 +405,12 @@ def test_files_beyond_50_gb_keep_their_announcement(hub, daemon):
         assert ("xetHash" in rows["w.bin"], "xetHash" in rows["s.bin"]) == (True, False)
 
 
-@pytest.mark.parametrize("kind", ["deep", "deep_object", "bomb", "utf8", "truncated", "numbers", "duplicate", "html", "empty", "nul"])
-@pytest.mark.parametrize("path", ["/api/models/acme/m/tree/main?recursive=true", "/api/models/acme/m", "/api/models?search=m"])
+@pytest.mark.parametrize(
+    "kind", ["deep", "deep_object", "bomb", "utf8", "truncated", "numbers", "duplicate", "html", "empty", "nul"]
+)
+@pytest.mark.parametrize(
+    "path", ["/api/models/acme/m/tree/main?recursive=true", "/api/models/acme/m", "/api/models?search=m"]
+)
 def test_garbage_documents(hub, daemon, path, kind):
     """JSON that is none, too deep or a bomb: an error or the bytes as they came, in time; the daemon lives."""
     hub.create_repo("models", "acme/m")
@@ -407,9 +461,14 @@ def test_a_listing_is_kept_for_a_while_and_for_its_reader(hub, daemon):
 
 def test_writes_are_refused_in_words(hub, daemon):
     """This version passes nothing on that changes the Hub, says so, and sends nothing."""
-    for method, path in (("POST", "/api/models/acme/m/commit/main"), ("POST", "/api/repos/create"),
-                         ("DELETE", "/api/repos/delete"), ("PUT", "/api/models/acme/m/settings"),
-                         ("POST", "/api/models/acme/m/branch/x"), ("PATCH", "/api/collections/a/b")):
+    for method, path in (
+        ("POST", "/api/models/acme/m/commit/main"),
+        ("POST", "/api/repos/create"),
+        ("DELETE", "/api/repos/delete"),
+        ("PUT", "/api/models/acme/m/settings"),
+        ("POST", "/api/models/acme/m/branch/x"),
+        ("PATCH", "/api/collections/a/b"),
+    ):
         reply = daemon.client.request(method, path, token=ANN, body=b"{}", content_type="application/json")
         assert reply.status in (403, 405, 501), reply
         assert json.loads(reply.body)["error"]

@@ -16,21 +16,34 @@ def repos(hub):
     out = {}
     for name, fields in (("hidden", {"private": True}), ("gated", {"gated": "auto"}), ("open", {})):
         hub.create_repo("models", f"acme/{name}", **fields)
-        out[name] = hub.commit("models", f"acme/{name}", {
-            "config.json": b'{"secret of": "%s"}' % name.encode(), "README.md": b"the card\n",
-            "w.safetensors": Generated(SIZE, seed=9 if name != "gated" else 10),
-            "own.safetensors": Generated(SIZE, seed=len(name))})
+        out[name] = hub.commit(
+            "models",
+            f"acme/{name}",
+            {
+                "config.json": b'{"secret of": "%s"}' % name.encode(),
+                "README.md": b"the card\n",
+                "w.safetensors": Generated(SIZE, seed=9 if name != "gated" else 10),
+                "own.safetensors": Generated(SIZE, seed=len(name)),
+            },
+        )
     return out
 
 
 def paths(name, sha):
     """Return every way to see something of a repository."""
-    return [f"/acme/{name}/resolve/main/config.json", f"/acme/{name}/resolve/{sha}/w.safetensors",
-            f"/acme/{name}/resolve/{sha}/nope.json", f"/acme/{name}/raw/{sha}/config.json",
-            f"/api/resolve-cache/models/acme/{name}/{sha}/config.json",
-            f"/api/models/acme/{name}", f"/api/models/acme/{name}/tree/{sha}?recursive=true",
-            f"/api/models/acme/{name}/revision/main", f"/api/models/acme/{name}/refs",
-            f"/api/models/acme/{name}/commits/{sha}", f"/api/models/acme/{name}/tree/main"]
+    return [
+        f"/acme/{name}/resolve/main/config.json",
+        f"/acme/{name}/resolve/{sha}/w.safetensors",
+        f"/acme/{name}/resolve/{sha}/nope.json",
+        f"/acme/{name}/raw/{sha}/config.json",
+        f"/api/resolve-cache/models/acme/{name}/{sha}/config.json",
+        f"/api/models/acme/{name}",
+        f"/api/models/acme/{name}/tree/{sha}?recursive=true",
+        f"/api/models/acme/{name}/revision/main",
+        f"/api/models/acme/{name}/refs",
+        f"/api/models/acme/{name}/commits/{sha}",
+        f"/api/models/acme/{name}/tree/main",
+    ]
 
 
 def warm(daemon, name, sha, token=ANN):
@@ -55,9 +68,13 @@ def test_a_warm_private_repository_looks_unknown(hub, daemon, repos, token):
     """Status, reason, headers and body are those for a name that does not exist: nothing tells that it is here."""
     warm(daemon, "hidden", repos["hidden"])
     for hidden, unknown in zip(paths("hidden", repos["hidden"]), paths("absent", repos["hidden"])):
-        for method, options in (("GET", {}), ("HEAD", {}), ("GET", {"range": "bytes=0-9"}),
-                                ("GET", {"if_none_match": "*"}),
-                                ("GET", {"if_none_match": '"' + hub.file("models", "acme/hidden", "config.json")["oid"] + '"'})):
+        for method, options in (
+            ("GET", {}),
+            ("HEAD", {}),
+            ("GET", {"range": "bytes=0-9"}),
+            ("GET", {"if_none_match": "*"}),
+            ("GET", {"if_none_match": '"' + hub.file("models", "acme/hidden", "config.json")["oid"] + '"'}),
+        ):
             got = daemon.client.request(method, hidden, token=token, **options)
             ref = daemon.client.request(method, unknown, token=token, **options)
             assert got.status in (401, 404), (hidden, got)
@@ -93,8 +110,14 @@ def test_a_warm_gated_repository(hub, daemon, repos, token, status):
                 reply = daemon.client.request(method, f"/acme/gated/resolve/{rev}/{name}", token=token)
                 assert (reply.status, reply["X-Error-Code"]) == (status, "GatedRepo")
                 assert b"secret of" not in reply.body and reply["ETag"] is None
-                assert daemon.client.get(f"/acme/gated/resolve/{rev}/{name}", token=token, range="bytes=0-3").status == status
-                assert daemon.client.get(f"/acme/gated/resolve/{rev}/{name}", token=token, if_none_match="*").status == status
+                assert (
+                    daemon.client.get(f"/acme/gated/resolve/{rev}/{name}", token=token, range="bytes=0-3").status
+                    == status
+                )
+                assert (
+                    daemon.client.get(f"/acme/gated/resolve/{rev}/{name}", token=token, if_none_match="*").status
+                    == status
+                )
     assert daemon.client.get("/api/models/acme/gated", token=token).status == 200
     assert daemon.client.get(f"/api/models/acme/gated/tree/{sha}", token=token).status == 200
     assert daemon.client.get(f"/acme/gated/resolve/{sha}/config.json", token=ANN).status == 200
@@ -132,29 +155,44 @@ def test_the_same_bytes_in_a_public_and_a_private_repository(hub, daemon, repos)
     public = daemon.client.get(f"/acme/open/resolve/{repos['open']}/w.safetensors")
     assert public.status == 200
     digest = public.sha256()
-    for path in (f"/acme/hidden/resolve/{repos['hidden']}/w.safetensors", f"/acme/hidden/resolve/main/w.safetensors"):
+    for path in (f"/acme/hidden/resolve/{repos['hidden']}/w.safetensors", "/acme/hidden/resolve/main/w.safetensors"):
         assert daemon.client.get(path).status == 401
         assert daemon.client.get(path, token=EVE).status == 404
         assert daemon.client.get(path, token=EVE, if_none_match=f'"{digest}"').status == 404
-    for guess in (f"/{digest}", f"/-/blobs/{digest}", f"/blobs/{digest}", f"/acme/open/resolve/main/{digest}",
-                  f"/api/blobs/{digest}", f"/xet-bridge-us/x/{digest}"):
+    for guess in (
+        f"/{digest}",
+        f"/-/blobs/{digest}",
+        f"/blobs/{digest}",
+        f"/acme/open/resolve/main/{digest}",
+        f"/api/blobs/{digest}",
+        f"/xet-bridge-us/x/{digest}",
+    ):
         reply = daemon.client.get(guess)
         assert reply.status >= 400 and len(reply.body) < 1000
 
 
 def test_private_bytes_then_the_public_copy(hub, daemon, repos):
     """A file that came through a private repository is served in a public one that holds it too."""
-    assert daemon.client.get(f"/acme/hidden/resolve/main/w.safetensors", token=ANN).status == 200
+    assert daemon.client.get("/acme/hidden/resolve/main/w.safetensors", token=ANN).status == 200
     hub.clear_log()
-    reply = daemon.client.get(f"/acme/open/resolve/main/w.safetensors")
+    reply = daemon.client.get("/acme/open/resolve/main/w.safetensors")
     assert reply.status == 200 and reply.sha256() == reply["ETag"].strip('"')
     assert hub.sent("cdn") == 0
 
 
 def short(make_daemon):
     """A daemon that believes rights for a second only."""
-    return make_daemon({"cache": {"permission_ttl": "1s", "denial_ttl": "1s", "ref_ttl": "1s", "repo_doc_ttl": "1s",
-                                  "negative_ttl": "1s"}})
+    return make_daemon(
+        {
+            "cache": {
+                "permission_ttl": "1s",
+                "denial_ttl": "1s",
+                "ref_ttl": "1s",
+                "repo_doc_ttl": "1s",
+                "negative_ttl": "1s",
+            }
+        }
+    )
 
 
 def test_a_right_that_is_taken_away_ends(hub, make_daemon, repos):
@@ -190,7 +228,7 @@ def test_a_token_that_is_revoked(hub, make_daemon, repos):
     assert daemon.client.get(target, token=ANN).status == 200
     hub.revoke_token(ANN)
     wait_until(lambda: daemon.client.get(target, token=ANN).status == 401, "refused", 5)
-    assert daemon.client.get(f"/acme/hidden/resolve/main/w.safetensors", token=ANN).status == 401
+    assert daemon.client.get("/acme/hidden/resolve/main/w.safetensors", token=ANN).status == 401
 
 
 def test_private_contents_are_not_served_while_the_hub_is_away(hub, make_daemon, repos):
@@ -228,7 +266,9 @@ def test_a_moved_private_repository(hub, daemon, repos):
         assert daemon.client.get(f"/api/models/acme/{name}", token=EVE).status == 404
 
 
-@pytest.mark.parametrize("value", ["Basic YW5uOmhmX0NBTkFSWWFubjAwMDA=", "bearer x", "Bearer", "Bearer  ", "Bearer a b", "x" * 3000])
+@pytest.mark.parametrize(
+    "value", ["Basic YW5uOmhmX0NBTkFSWWFubjAwMDA=", "bearer x", "Bearer", "Bearer  ", "Bearer a b", "x" * 3000]
+)
 def test_odd_credentials_are_nobodys(hub, daemon, repos, value):
     """Whatever is sent as Authorization, it opens nothing that the Hub did not open for it."""
     target = f"/acme/hidden/resolve/{repos['hidden']}/config.json"

@@ -16,8 +16,9 @@ MIB = 1 << 20
 def repo(hub):
     """Publish one large LFS file and one text file."""
     hub.create_repo("models", "acme/big")
-    sha = hub.commit("models", "acme/big", {"w.safetensors": Generated(SIZE, seed=11), "t.txt": b"0123456789",
-                                            "empty.txt": b""})
+    sha = hub.commit(
+        "models", "acme/big", {"w.safetensors": Generated(SIZE, seed=11), "t.txt": b"0123456789", "empty.txt": b""}
+    )
     return f"/acme/big/resolve/{sha}/w.safetensors"
 
 
@@ -71,8 +72,18 @@ def test_every_form_of_range_on_a_warm_file(daemon, repo):
         check(daemon.client.get(repo, range=spec), status, start, end)
 
 
-@pytest.mark.parametrize("spec", ["bytes=0-0", "bytes=-1", f"bytes={SIZE - 5}-{SIZE}", "bytes=5-2", "bytes=0-",
-                                  f"bytes={SIZE}-", f"bytes={MIB}-{3 * MIB}"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "bytes=0-0",
+        "bytes=-1",
+        f"bytes={SIZE - 5}-{SIZE}",
+        "bytes=5-2",
+        "bytes=0-",
+        f"bytes={SIZE}-",
+        f"bytes={MIB}-{3 * MIB}",
+    ],
+)
 def test_ranges_on_a_cold_file(daemon, repo, spec):
     """The same answers when nothing is here yet."""
     if spec in RANGES:
@@ -144,8 +155,9 @@ def test_overlapping_ranges_while_one_is_under_way(hub, daemon, repo):
             first.head()
             gate.wait_reached()
             second = []
-            thread = threading.Thread(target=lambda: second.append(
-                daemon.client.get(repo, range=f"bytes={2 * MIB}-{6 * MIB - 1}")))
+            thread = threading.Thread(
+                target=lambda: second.append(daemon.client.get(repo, range=f"bytes={2 * MIB}-{6 * MIB - 1}"))
+            )
             thread.start()
             wait_until(lambda: daemon.metric("flight_followers") >= 2 or second, "the second reader")
             gate.release()

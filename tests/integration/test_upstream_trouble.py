@@ -17,15 +17,26 @@ LARGE = 10 * MIB + 7
 def sha(hub):
     """Publish a repository."""
     hub.create_repo("models", "acme/m")
-    return hub.commit("models", "acme/m", {"config.json": b'{"v": 1}', "other.json": b"{}",
-                                           "w.safetensors": Generated(LARGE, seed=2),
-                                           "s.safetensors": Generated(200_000, seed=3)})
+    return hub.commit(
+        "models",
+        "acme/m",
+        {
+            "config.json": b'{"v": 1}',
+            "other.json": b"{}",
+            "w.safetensors": Generated(LARGE, seed=2),
+            "s.safetensors": Generated(200_000, seed=3),
+        },
+    )
 
 
 def impatient(make_daemon, **cache):
     """A daemon that asks again at once and waits shortly."""
-    return make_daemon({"cache": {"ref_ttl": "0s", "repo_doc_ttl": "0s", "list_ttl": "0s", **cache},
-                        "upstream": {"first_byte_timeout": "1s", "stall_timeout": "1s", "connect_timeout": "1s"}})
+    return make_daemon(
+        {
+            "cache": {"ref_ttl": "0s", "repo_doc_ttl": "0s", "list_ttl": "0s", **cache},
+            "upstream": {"first_byte_timeout": "1s", "stall_timeout": "1s", "connect_timeout": "1s"},
+        }
+    )
 
 
 def timed(do):
@@ -60,7 +71,11 @@ def test_what_is_here_goes_on_being_served(hub, make_daemon, sha, outage):
     """A branch is served as it was last seen, and says that it is stale; a commit is served as ever."""
     daemon = impatient(make_daemon)
     main, commit = "/acme/m/resolve/main/config.json", f"/acme/m/resolve/{sha}/config.json"
-    documents = ("/api/models/acme/m/tree/main?recursive=true", "/api/models/acme/m", "/api/models/acme/m/revision/main")
+    documents = (
+        "/api/models/acme/m/tree/main?recursive=true",
+        "/api/models/acme/m",
+        "/api/models/acme/m/revision/main",
+    )
     for path in (main, commit, *documents):
         assert daemon.client.get(path).status == 200
     OUTAGES[outage](hub)
@@ -81,8 +96,14 @@ def test_what_is_not_here_gets_an_honest_error(hub, make_daemon, sha, outage):
     """Never a 404 of our own, never a hang, and a reason in words that a library can show."""
     daemon = impatient(make_daemon)
     OUTAGES[outage](hub)
-    for path in (f"/acme/m/resolve/{sha}/config.json", "/acme/m/resolve/main/config.json", "/api/models/acme/m",
-                 "/api/models/acme/m/tree/main", "/api/models?search=x", "/api/whoami-v2"):
+    for path in (
+        f"/acme/m/resolve/{sha}/config.json",
+        "/acme/m/resolve/main/config.json",
+        "/api/models/acme/m",
+        "/api/models/acme/m/tree/main",
+        "/api/models?search=x",
+        "/api/whoami-v2",
+    ):
         reply, seconds = timed(lambda: daemon.client.get(path))
         assert seconds < 10, path
         assert not isinstance(reply, Exception), (path, reply)
@@ -135,15 +156,25 @@ def test_rate_limits_reach_the_client_with_their_numbers(hub, make_daemon, sha):
     """429 with what the library needs to wait well, and without that on cached answers."""
     daemon = impatient(make_daemon)
     assert daemon.client.get(f"/acme/m/resolve/{sha}/config.json").status == 200
-    hub.fault(origin="hub", status=429, times=None, headers={
-        "RateLimit": '"resolvers";r=0;t=55', "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300', "Retry-After": "55"})
+    hub.fault(
+        origin="hub",
+        status=429,
+        times=None,
+        headers={
+            "RateLimit": '"resolvers";r=0;t=55',
+            "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300',
+            "Retry-After": "55",
+        },
+    )
     reply = daemon.client.get(f"/acme/m/resolve/{sha}/other.json")
     assert (reply.status, reply["RateLimit"], reply["Retry-After"]) == (429, '"resolvers";r=0;t=55', "55")
     reply = daemon.client.get(f"/acme/m/resolve/{sha}/config.json")
     assert (reply.status, reply["RateLimit"]) == (200, None)
 
 
-@pytest.mark.parametrize("value,low,high", [("-1", 1, 300), ("1000000000", 1, 300), ("Tue, 14 Nov 2023 22:13:20 GMT", 1, 300)])
+@pytest.mark.parametrize(
+    "value,low,high", [("-1", 1, 300), ("1000000000", 1, 300), ("Tue, 14 Nov 2023 22:13:20 GMT", 1, 300)]
+)
 def test_absurd_waits_are_not_passed_on(hub, make_daemon, sha, value, low, high):
     """Retry-After is kept between a second and five minutes."""
     daemon = impatient(make_daemon)
@@ -215,12 +246,25 @@ def test_a_slow_document_is_an_error_in_time(hub, daemon, sha):
 def test_refusals_of_the_hub_are_not_ours_to_change(hub, make_daemon, sha):
     """400 and 403 with a message arrive as they are."""
     daemon = impatient(make_daemon)
-    for status, code, message in ((403, None, "Forbidden: not today"), (400, None, "Bad thing"),
-                                  (403, "GatedRepo", "Access to model acme/m is restricted."),
-                                  (403, None, "Access to this resource is disabled.")):
-        headers = {"X-Error-Message": message, "Content-Type": "application/json", **({"X-Error-Code": code} if code else {})}
-        hub.fault(origin="hub", path="other.json|models/acme/m", status=status, headers=headers, times=None,
-                  body='{"error": "%s"}' % message)
+    for status, code, message in (
+        (403, None, "Forbidden: not today"),
+        (400, None, "Bad thing"),
+        (403, "GatedRepo", "Access to model acme/m is restricted."),
+        (403, None, "Access to this resource is disabled."),
+    ):
+        headers = {
+            "X-Error-Message": message,
+            "Content-Type": "application/json",
+            **({"X-Error-Code": code} if code else {}),
+        }
+        hub.fault(
+            origin="hub",
+            path="other.json|models/acme/m",
+            status=status,
+            headers=headers,
+            times=None,
+            body='{"error": "%s"}' % message,
+        )
         for path in (f"/acme/m/resolve/{sha}/other.json", "/api/models/acme/m"):
             reply = daemon.client.get(path, token=ANN)
             assert (reply.status, reply["X-Error-Code"], reply["X-Error-Message"]) == (status, code, message)

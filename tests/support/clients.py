@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-VENVS = {"0.36": "HUBCACHED_VENV_036", "1.x": "HUBCACHED_VENV_1X", "2.x": "HUBCACHED_VENV_2X",
-         "datasets": "HUBCACHED_VENV_DATASETS"}
+VENVS = {
+    "0.36": "HUBCACHED_VENV_036",
+    "1.x": "HUBCACHED_VENV_1X",
+    "2.x": "HUBCACHED_VENV_2X",
+    "datasets": "HUBCACHED_VENV_DATASETS",
+}
 SECONDS = 120
 
 
@@ -39,10 +43,20 @@ def tool(name):
 
 def environment(endpoint, home, token=None, **more):
     """Return the environment of a client that knows nothing of this machine's caches, proxies and tokens."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "HF_HOME": str(Path(home) / "hf"), "HF_ENDPOINT": endpoint,
-           "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-           "TRANSFORMERS_VERBOSITY": "error", "NO_PROXY": "*", "no_proxy": "*", "LC_ALL": "C.UTF-8",
-           "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "HF_HOME": str(Path(home) / "hf"),
+        "HF_ENDPOINT": endpoint,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "NO_PROXY": "*",
+        "no_proxy": "*",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     if token:
         env["HF_TOKEN"] = token
     return {**env, **more}
@@ -51,8 +65,15 @@ def environment(endpoint, home, token=None, **more):
 def run(command, env, cwd=None, check=True):
     """Run a command and return its result; a failure shows what it printed."""
     Path(env["HOME"]).mkdir(parents=True, exist_ok=True)
-    done = subprocess.run([str(c) for c in command], env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=SECONDS)
+    done = subprocess.run(
+        [str(c) for c in command],
+        env=env,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     if check:
         assert done.returncode == 0, f"{command[0]} ended with {done.returncode}\n{done.stdout}\n{done.stderr[-4000:]}"
     return done

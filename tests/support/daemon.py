@@ -45,7 +45,9 @@ def to_yaml(value, indent=0):
             out += " " * indent + f"{key}: [{', '.join(f'{chr(34)}{i}{chr(34)}' for i in item)}]\n"
         else:
             text = str(item).lower() if isinstance(item, bool) else str(item)
-            out += " " * indent + f'{key}: "{text}"\n' if not isinstance(item, bool) else " " * indent + f"{key}: {text}\n"
+            out += (
+                " " * indent + f'{key}: "{text}"\n' if not isinstance(item, bool) else " " * indent + f"{key}: {text}\n"
+            )
     return out
 
 
@@ -71,11 +73,19 @@ class Daemon:
         self.process, self.url, self.ready_line = None, None, None
         self.metrics_seen = ""
         self.expect_death = False
-        base = {"listen": "127.0.0.1:0", "data_dir": str(self.data_dir), "log_level": "debug",
-                "limits": {"drain": "2s"}, "cache": {"min_free": "1MiB"}}
+        base = {
+            "listen": "127.0.0.1:0",
+            "data_dir": str(self.data_dir),
+            "log_level": "debug",
+            "limits": {"drain": "2s"},
+            "cache": {"min_free": "1MiB"},
+        }
         if hub is not None:
-            base["upstream"] = {"url": hub.url, "redirect_hosts": [urlsplit(hub.cdn_url).netloc],
-                                "allow_private_addresses": True}
+            base["upstream"] = {
+                "url": hub.url,
+                "redirect_hosts": [urlsplit(hub.cdn_url).netloc],
+                "allow_private_addresses": True,
+            }
         self.config = merged(base, config)
         self.write_config()
 
@@ -86,13 +96,19 @@ class Daemon:
 
     def start(self, wait=True):
         """Start the process and wait until it says that it is ready."""
-        env = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "LC_ALL": "C.UTF-8",
-               "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "LC_ALL": "C.UTF-8",
+            "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
         command = [binary(), "serve", "--config", str(self.config_file), *self.arguments]
         self.expect_death = False
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
-                                            env={**env, **self.environment})
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env={**env, **self.environment}
+            )
         if wait:
             self.wait_ready()
         return self
@@ -236,7 +252,7 @@ class Daemon:
             problems.append(str(e))
         log = self.log_text()
         if found := SANITIZER.search(log):
-            problems.append(log[max(0, found.start() - 200):found.start() + 4000])
+            problems.append(log[max(0, found.start() - 200) : found.start() + 4000])
         for secret in secrets:
             if secret in log:
                 problems.append(f"the log holds {secret}")

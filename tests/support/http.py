@@ -34,7 +34,9 @@ class Reply:
 
     def __repr__(self):
         """Show what a failed assertion needs."""
-        return f"<Reply {self.status} {self.headers} {self.body[:300]!r} {len(self.body)} bytes complete={self.complete}>"
+        return (
+            f"<Reply {self.status} {self.headers} {self.body[:300]!r} {len(self.body)} bytes complete={self.complete}>"
+        )
 
 
 class Stream:
@@ -83,7 +85,7 @@ class Stream:
         out = b""
         n = n if self.left is None else min(n, self.left)
         while len(out) < n:
-            data, self.buffer = self.buffer[:n - len(out)], self.buffer[n - len(out):]
+            data, self.buffer = self.buffer[: n - len(out)], self.buffer[n - len(out) :]
             if not data:
                 try:
                     data = self.sock.recv(min(1 << 20, n - len(out)))
@@ -135,7 +137,7 @@ class Stream:
             out += raw[:n]
             if len(raw) < n + 2:
                 return out, False
-            raw = raw[n + 2:]
+            raw = raw[n + 2 :]
 
     def _receive(self):
         try:
@@ -229,4 +231,4 @@ def exchange(origin, data, timeout=TIMEOUT, shut=False):
 
 def statuses(raw):
     """Return the status codes of all replies in raw bytes."""
-    return [int(m) for m in re.findall(rb"(?:^|\r\n|\n|\})HTTP/1\.[01] (\d{3}) ", raw)]
+    return [int(m) for m in re.findall(rb"HTTP/1\.[01] (\d{3}) ", raw)]
