@@ -181,13 +181,18 @@ static bool learn_commit(struct learner *l)
 
         if (!l->f->commit[0])
                 return false;
-        if (l->hub.has_repo && !l->hub.rev_is_commit)
-                learn_ref(l, l->hub.rev, slice_str(l->f->commit));
         if (index_put_commit(l->ix, l->repo, slice_str(l->f->commit), &l->commit, &err) < 0) {
                 note_failure("commit", &err);
                 return false;
         }
         return true;
+}
+
+/* Last of all: who sees the branch at its commit sees what else this answer taught. */
+static void learn_branch(struct learner *l)
+{
+        if (l->hub.has_repo && l->repo && !l->hub.rev_is_commit && l->f->commit[0])
+                learn_ref(l, l->hub.rev, slice_str(l->f->commit));
 }
 
 static bool put_rows(struct learner *l, const struct file_row *rows, size_t n,
@@ -226,6 +231,7 @@ static void learn_file(struct learner *l)
         if (f->xet_hash[0])
                 row.has_xet = hex_decode(slice_str(f->xet_hash), row.xet, sizeof(row.xet));
         (void)put_rows(l, &row, 1, TREE_PARTIAL);
+        learn_branch(l);
 }
 
 /* Upstream refused: nobody may be given a stale copy as public any more. */
@@ -494,6 +500,7 @@ static void learn_document(struct learner *l)
                 return;
         }
         keep_doc(l);
+        learn_branch(l);
 }
 
 void knowledge_learn(struct daemon *d, const struct question_spec *spec, struct finding *f)

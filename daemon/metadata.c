@@ -455,7 +455,8 @@ static void ask_document(struct request *r)
         r->last_resort = stale_answer;
         r->waiter.found = on_document;
         r->waiter.arg = r;
-        r->caused_question |= question_ask(r->d->questions, &spec, &r->waiter);
+        if (question_ask(r->d->questions, &spec, &r->waiter))
+                r->caused_question = true;
 }
 
 static void ask_ref(struct request *r);
@@ -509,7 +510,8 @@ static void ask_ref(struct request *r)
         r->last_resort = stale_answer;
         r->waiter.found = on_ref;
         r->waiter.arg = r;
-        r->caused_question |= question_ask(r->d->questions, &spec, &r->waiter);
+        if (question_ask(r->d->questions, &spec, &r->waiter))
+                r->caused_question = true;
 }
 
 /* ---- deciding ---- */

@@ -25,6 +25,7 @@ enum {
         SOURCE_LIFE_MS = 120000, /* far below the life of a signed URL */
         LIMIT_MS = 30000,        /* for all of it: a document that trickles ends */
         LINGER_MS = 2000,        /* longer than anybody's look into the index takes */
+        DRAIN_MAX = 16 << 10,    /* a body that is worth less than a connection */
         SOURCES_MAX = 1024,
         TABLE_BUCKETS = 1024,
 };
@@ -44,6 +45,8 @@ struct question {
         char *target; /* of the current hop */
         unsigned hops, tries;
         int64_t deadline_ms;
+        bool heard; /* the head of the request under way was read */
+        bool asked_by_head;
         bool probing; /* a GET of one byte, because HEAD did not tell the size */
         bool told;
 };
@@ -212,11 +215,7 @@ void questions_free(struct questions **qq)
 
 static void make_key(const struct question_spec *spec, struct buf *key)
 {
-        char who[33];
-
-        hex_encode(spec->who.id, sizeof(spec->who.id), who);
-        buf_add_fmt(key, "%d %s %s ", (int)spec->kind, http_method_name(spec->method),
-                    spec->permitted ? "*" : who);
+        buf_add_fmt(key, "%d %s ", (int)spec->kind, http_method_name(spec->method));
         buf_add_str(key, spec->upstream_target);
         if (spec->body_key) {
                 buf_add_char(key, '\n');
@@ -319,11 +318,53 @@ static void after_learn(void *arg)
         loop_timer_start(q->table->d->loop, &q->linger, LINGER_MS, 0, question_end, q);
 }
 
+/* A request whose answer has been read to its end, or nearly, is let run out: cancelling it would
+ * close a connection that the next question can use. */
+static void drain_data(struct transfer *t, void *arg, struct slice bytes)
+{
+        (void)t;
+        (void)arg;
+        (void)bytes;
+}
+
+static void drain_done(struct transfer *t, void *arg, const struct error *err)
+{
+        (void)t;
+        (void)arg;
+        (void)err;
+}
+
+static void drain_head(struct transfer *t, void *arg)
+{
+        (void)t;
+        (void)arg;
+}
+
+static const struct transfer_ops drain_ops = {
+        .on_head = drain_head,
+        .on_data = drain_data,
+        .on_done = drain_done,
+};
+
+static void let_go(struct question *q)
+{
+        uint64_t length;
+
+        if (!q->transfer)
+                return;
+        length = q->heard ? transfer_length(q->transfer) : UINT64_MAX;
+        if (q->heard && (q->asked_by_head || length <= DRAIN_MAX)) {
+                transfer_hand_over(q->transfer, &drain_ops, NULL);
+                q->transfer = NULL;
+        }
+        transfer_cancel(&q->transfer);
+}
+
 static void conclude(struct question *q)
 {
         struct finding *f = q->finding;
 
-        transfer_cancel(&q->transfer);
+        let_go(q);
         loop_timer_stop(&q->limit);
         if (f->has_file && f->source.path_query)
                 source_keep(q->table, &f->digest, &f->source);
@@ -508,7 +549,7 @@ static void follow(struct question *q, struct transfer *t)
                 note_place(q, buf_slice(&target));
                 secret_free(&q->target);
                 q->target = slice_dup(buf_slice(&target));
-                transfer_cancel(&q->transfer);
+                let_go(q);
                 ask_upstream(q);
                 return;
         }
@@ -542,7 +583,7 @@ static void on_file_head(struct question *q, struct transfer *t)
                 /* The hub's cache may hold a compressed variant, whose HEAD tells neither size nor
                  * strong etag; one byte is never encoded (huggingface.js utils/WebBlob.ts). */
                 q->probing = true;
-                transfer_cancel(&q->transfer);
+                let_go(q);
                 ask_upstream(q);
                 return;
         }
@@ -556,6 +597,7 @@ static void on_head(struct transfer *t, void *arg)
         struct question *q = arg;
         int status = transfer_status(t);
 
+        q->heard = true;
         read_common(q, t);
         if (status >= 300 && status < 400 && status != 304) {
                 if (q->spec.kind == ASK_FILE && read_identity(q, t) < 0) {
@@ -610,6 +652,7 @@ static void on_done(struct transfer *t, void *arg, const struct error *err)
         struct question *q = arg;
         struct finding *f = q->finding;
 
+        q->transfer = NULL;
         f->err = *err;
         if (error_is_set(err) && f->status >= 400) {
                 /* The status of an error was heard; its text may be cut. */
@@ -652,6 +695,8 @@ static void ask_upstream(struct question *q)
                 .arg = q,
         };
 
+        q->heard = false;
+        q->asked_by_head = spec.method == HTTP_HEAD;
         q->transfer = transfer_start(d->upstream, &spec, &err);
         if (!q->transfer)
                 fail(q, err.kind, err.what);
@@ -687,14 +732,21 @@ static void note_asked(struct question *q)
         hub_request_done(&at);
 }
 
-/* One that is open, or whose answer came after `since_ms`: who looked into the index before that
- * saw nothing of it. */
-static struct question *find_question(struct questions *table, const char *key, int64_t since_ms)
+/* One's own question may be joined, and by those who are permitted already anybody's.  It is open,
+ * or its answer was stored after `since_ms`: who looked into the index before saw nothing of it. */
+static bool may_join(const struct question *q, const struct question_spec *spec)
+{
+        return (spec->permitted || principal_eq(&q->spec.who, &spec->who)) &&
+               (!q->learnt_ms || q->learnt_ms >= spec->since_ms);
+}
+
+static struct question *find_question(struct questions *table, const char *key,
+                                      const struct question_spec *spec)
 {
         list_each (n, question_bucket(table, key)) {
                 struct question *q = list_entry(n, struct question, bucket);
 
-                if (strcmp(q->key, key) == 0 && (!q->learnt_ms || q->learnt_ms >= since_ms))
+                if (strcmp(q->key, key) == 0 && may_join(q, spec))
                         return q;
         }
         return NULL;
@@ -719,7 +771,7 @@ bool question_ask(struct questions *table, const struct question_spec *spec,
         list_init(&w->node);
         make_key(spec, &text);
         key = buf_take(&text, NULL);
-        q = key ? find_question(table, key, spec->since_ms) : NULL;
+        q = key ? find_question(table, key, spec) : NULL;
         if (q) {
                 free(key);
                 metrics_add(M_QUESTIONS_JOINED, 1);

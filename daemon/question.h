@@ -1,9 +1,9 @@
 /*
  * One question to the hub and everybody who waits for its answer.
  *
- * Questions with the same key are one request upstream.  The key holds the principal unless its
- * asker was permitted already, so that nobody learns anything from another's right (S-05).
- * A question stays in the table until what it found has been written to the index, and a little
+ * Questions with the same key are one request upstream.  A principal joins its own; who is
+ * permitted already joins anybody's; nobody else learns anything from another's right (S-05). A
+ * question stays in the table until what it found has been written to the index, and a little
  * longer for those who looked into the index before that: they join it instead of asking again.
  *
  * Redirects on the hub's own origin are followed (renamed repositories, resolve-cache), at most

@@ -536,7 +536,8 @@ static void ask(struct request *r)
         r->last_resort = stale_answer;
         r->waiter.found = on_found;
         r->waiter.arg = r;
-        r->caused_question |= question_ask(r->d->questions, &spec, &r->waiter);
+        if (question_ask(r->d->questions, &spec, &r->waiter))
+                r->caused_question = true;
 }
 
 static void read_run(void *arg)

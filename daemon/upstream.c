@@ -11,13 +11,10 @@
  * `pump`, which runs at the end of the iteration, and `settle`, which runs after each entry into
  * curl, do the rest.
  */
-#include "upstream.h"
+#include "upstream_impl.h"
 
-#include <arpa/inet.h>
-#include <assert.h>
 #include <curl/curl.h>
 #include <malloc.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,58 +22,18 @@
 #include <sys/socket.h>
 #include <uv.h>
 
-#include "base/buf.h"
-#include "base/list.h"
-#include "breaker.h"
 #include "config.h"
-#include "loop.h"
 #include "metrics.h"
-
-#ifndef HUBCACHED_VERSION
-#define HUBCACHED_VERSION "unversioned"
-#endif
+#include "upstream_address.h"
+#include "upstream_request.h"
 
 enum {
         TICK_MS = 100,
-        HEAD_BYTES_MAX = 64 << 10,
-        HEAD_LINES_MAX = 200,
-        INTERIM_MAX = 8,
-        URL_BYTES_MAX = 32 << 10,
-        REQUEST_HEADER_MAX = 64 << 10,
         READ_BYTES = 512 << 10,
         READ_BYTES_HEAD = 16 << 10,
-        POOL_MAX = 16,
 };
 
-struct settings {
-        int64_t connect_ms;
-        int64_t first_byte_ms;
-        int64_t stall_ms;
-        uint64_t stall_bytes_per_second;
-        bool allow_private;
-};
-
-struct upstream {
-        struct loop *loop;
-        CURLM *multi;
-        uv_timer_t *curl_timer;
-        struct loop_timer tick; /* runs while a transfer runs */
-        struct loop_call pump;
-        struct list_node waiting, running, failing, dead; /* of transfers */
-        struct list_node resuming;                        /* by resume_node */
-        struct list_node watches;
-        unsigned background; /* running transfers that are not for people */
-        unsigned background_max;
-        struct origin hub;
-        struct settings settings;
-        struct breaker_table breakers;
-        struct retry_budget budget;
-        CURL *pool[POOL_MAX];
-        size_t n_pool;
-        char *ca_file;
-        char user_agent[128];
-        bool closing;
-};
+_Static_assert(UPSTREAM_CURL_TEXT >= CURL_ERROR_SIZE, "curl writes up to CURL_ERROR_SIZE bytes");
 
 /* A socket that curl wants to be watched. */
 struct watch {
@@ -87,100 +44,9 @@ struct watch {
         int events;
 };
 
-/* Positions in transfer.head, which may move as it grows. */
-struct head_line {
-        uint32_t name, value;
-        uint32_t name_len, value_len;
-};
-
-struct transfer {
-        struct list_node node;
-        struct list_node resume_node;
-        struct upstream *up;
-        CURL *easy; /* NULL unless running */
-        struct curl_slist *request_headers;
-        char *body;
-        size_t body_len;
-        char *url;
-        struct origin origin;
-        enum http_method method;
-        const struct transfer_ops *ops;
-        void *arg;
-        struct settings settings;
-        bool foreground, no_stall_limit, repeatable;
-
-        bool cancelled; /* transfer_cancel was called: ops must not be used */
-        bool ending;    /* on_done is running or has run */
-        bool probe;     /* the breaker waits for this one */
-        bool told;      /* the breaker knows */
-        bool paused;    /* wanted */
-        bool held;      /* curl holds data back because of it */
-        bool refused_address;
-
-        int64_t started_ms;
-        int64_t sent_ms; /* 0 until the request leaves */
-        curl_off_t uploaded;
-        int64_t stall_since_ms;
-        uint64_t stall_received;
-
-        struct buf head;
-        struct head_line lines[HEAD_LINES_MAX];
-        size_t n_lines;
-        size_t head_bytes; /* with interim responses */
-        unsigned interim;
-        int status;
-        bool has_head; /* on_head was called */
-        bool chunked;
-        uint64_t length;
-        uint64_t received;
-
-        struct error error; /* ours, which wins over curl's */
-        char curl_text[CURL_ERROR_SIZE];
-};
-
-static void schedule_pump(struct upstream *up)
+void upstream_schedule_pump(struct upstream *up)
 {
         loop_at_end(up->loop, &up->pump);
-}
-
-/* ---- numbers ---- */
-
-static int host_label(const struct transfer *t)
-{
-        return origin_eq(&t->origin, &t->up->hub) ? METRIC_HOST_HUB : METRIC_HOST_CDN;
-}
-
-static void count_request(const struct transfer *t)
-{
-        metrics_add_by(M_UPSTREAM_REQUESTS, host_label(t), 1);
-}
-
-static int failure_label(enum error_kind kind)
-{
-        switch (kind) {
-        case ERR_UPSTREAM_CONNECT:
-                return METRIC_FAILURE_CONNECT;
-        case ERR_UPSTREAM_TIMEOUT:
-                return METRIC_FAILURE_TIMEOUT;
-        case ERR_UPSTREAM_BROKEN:
-                return METRIC_FAILURE_BROKEN;
-        case ERR_UPSTREAM_CUT:
-                return METRIC_FAILURE_CUT;
-        case ERR_REDIRECT:
-                return METRIC_FAILURE_REDIRECT;
-        case ERR_OVERLOAD:
-                return METRIC_FAILURE_OVERLOAD;
-        default:
-                return METRIC_FAILURE_OTHER;
-        }
-}
-
-static void count_end(const struct transfer *t, const struct error *err)
-{
-        if (error_is_set(err))
-                metrics_add_by(M_UPSTREAM_ERRORS, failure_label(err->kind), 1);
-        else if (breaker_status_fails(t->status))
-                metrics_add_by(M_UPSTREAM_ERRORS, METRIC_FAILURE_STATUS, 1);
 }
 
 /* ---- memory for curl: wiped before it goes back, because it held tokens (C3) ---- */
@@ -218,73 +84,14 @@ static void start_curl(void)
 
 /* ---- addresses (S-08) ---- */
 
-static bool v4_in(uint32_t a, uint32_t net, unsigned bits)
-{
-        return (a ^ net) >> (32 - bits) == 0;
-}
-
-static bool v4_is_public(uint32_t a)
-{
-        static const struct {
-                uint32_t net;
-                unsigned bits;
-        } not_public[] = {
-                { 0x00000000, 8 },  { 0x0a000000, 8 },  { 0x64400000, 10 }, { 0x7f000000, 8 },
-                { 0xa83f8110, 32 }, /* 168.63.129.16: Azure's host */
-                { 0xa9fe0000, 16 }, { 0xac100000, 12 }, { 0xc0000000, 24 }, { 0xc0a80000, 16 },
-                { 0xc6120000, 15 }, { 0xe0000000, 4 },  { 0xf0000000, 4 },
-        };
-
-        for (size_t i = 0; i < ARRAY_LEN(not_public); i++)
-                if (v4_in(a, not_public[i].net, not_public[i].bits))
-                        return false;
-        return true;
-}
-
-static uint32_t read_be32(const uint8_t *p)
-{
-        return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-/* Only global unicast, 2000::/3, and NAT64 of public addresses; without tunnels that would hide a
- * private address of version 4: 2002::/16 and 2001::/32. */
-static bool v6_is_public(const uint8_t a[16])
-{
-        static const uint8_t nat64[12] = { 0x00, 0x64, 0xff, 0x9b };
-
-        if (memcmp(a, nat64, sizeof(nat64)) == 0)
-                return v4_is_public(read_be32(a + 12));
-        if ((a[0] & 0xe0) != 0x20)
-                return false;
-        if (a[0] == 0x20 && a[1] == 0x02)
-                return false;
-        return read_be32(a) != 0x20010000;
-}
-
-static bool address_is_public(const struct sockaddr *sa)
-{
-        if (sa->sa_family == AF_INET)
-                return v4_is_public(ntohl(((const struct sockaddr_in *)sa)->sin_addr.s_addr));
-        if (sa->sa_family == AF_INET6)
-                return v6_is_public(((const struct sockaddr_in6 *)sa)->sin6_addr.s6_addr);
-        return false;
-}
-
-static bool host_is_address(const char *host)
-{
-        struct in6_addr a;
-
-        return inet_pton(AF_INET, host, &a) == 1 || inet_pton(AF_INET6, host, &a) == 1;
-}
-
 static curl_socket_t on_open_socket(void *arg, curlsocktype purpose unused_arg,
                                     struct curl_sockaddr *address)
 {
         struct transfer *t = arg;
-        bool any = t->settings.allow_private || origin_eq(&t->origin, &t->up->hub) ||
-                   host_is_address(t->origin.host);
+        bool any = t->allow_private || origin_eq(&t->origin, &t->up->hub) ||
+                   upstream_address_is_literal(t->origin.host);
 
-        if (!any && !address_is_public(&address->addr)) {
+        if (!any && !upstream_address_is_public(&address->addr)) {
                 t->refused_address = true;
                 return CURL_SOCKET_BAD;
         }
@@ -293,123 +100,14 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose unused_arg,
 
 /* ---- the response head ---- */
 
-static bool is_token_char(unsigned char c)
+static int begin_body(struct transfer *t)
 {
-        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-               (c && strchr("!#$%&'*+-.^_`|~", c));
-}
+        int64_t now = loop_now(t->up->loop);
 
-static bool is_token(struct slice s)
-{
-        for (size_t i = 0; i < s.len; i++)
-                if (!is_token_char((unsigned char)s.ptr[i]))
-                        return false;
-        return s.len > 0;
-}
-
-/* A field value without control bytes but for tabs. */
-static bool is_clean(struct slice s)
-{
-        for (size_t i = 0; i < s.len; i++) {
-                unsigned char c = (unsigned char)s.ptr[i];
-
-                if ((c < 0x20 && c != '\t') || c == 0x7f)
-                        return false;
-        }
-        return true;
-}
-
-static int head_broken(struct transfer *t, const char *why)
-{
-        return error_set(&t->error, ERR_UPSTREAM_BROKEN, "%s: %s", t->origin.host, why);
-}
-
-/* "HTTP/1.1 200 Reason": a new head begins. */
-static int head_begin(struct transfer *t, struct slice line)
-{
-        const char *p = line.ptr;
-        int status = 0;
-
-        if (line.len < 12 || memcmp(p, "HTTP/1.", 7) != 0 || (p[7] != '0' && p[7] != '1') ||
-            p[8] != ' ' || (line.len > 12 && p[12] != ' '))
-                return head_broken(t, "a malformed status line");
-        for (int i = 9; i < 12; i++) {
-                if (p[i] < '0' || p[i] > '9')
-                        return head_broken(t, "a malformed status line");
-                status = status * 10 + (p[i] - '0');
-        }
-        if (status < 100 || status == 101 || status > 599)
-                return head_broken(t, "a status that does not exist");
-        if (status < 200 && ++t->interim > INTERIM_MAX)
-                return head_broken(t, "too many interim responses");
-        t->status = status;
-        t->n_lines = 0;
-        t->chunked = false;
-        t->length = UINT64_MAX;
-        buf_reset(&t->head);
-        return 0;
-}
-
-static int head_length(struct transfer *t, struct slice value)
-{
-        uint64_t n = 0;
-
-        if (value.len == 0 || value.len > 18)
-                return head_broken(t, "a malformed Content-Length");
-        for (size_t i = 0; i < value.len; i++) {
-                if (value.ptr[i] < '0' || value.ptr[i] > '9')
-                        return head_broken(t, "a malformed Content-Length");
-                n = n * 10 + (uint64_t)(value.ptr[i] - '0');
-        }
-        if (t->length != UINT64_MAX && t->length != n)
-                return head_broken(t, "two different Content-Lengths");
-        t->length = n;
-        return 0;
-}
-
-static int head_line(struct transfer *t, struct slice line)
-{
-        size_t colon = slice_find(line, ':');
-        struct slice name = slice_cut(line, colon);
-        struct slice value = slice_trim(slice_skip(line, colon + 1));
-        struct head_line *h = &t->lines[t->n_lines];
-
-        if (colon == line.len || !is_token(name))
-                return head_broken(t, "a malformed header line");
-        if (!is_clean(value))
-                return head_broken(t, "a header with control bytes");
-        if (t->n_lines == HEAD_LINES_MAX)
-                return head_broken(t, "too many headers");
-        if (slice_ieq(name, SLICE("content-length")) && head_length(t, value) < 0)
-                return -1;
-        if (slice_ieq(name, SLICE("transfer-encoding"))) {
-                if (t->chunked || !slice_ieq(value, SLICE("chunked")))
-                        return head_broken(t, "an unknown Transfer-Encoding");
-                t->chunked = true;
-        }
-        h->name = (uint32_t)t->head.len;
-        h->name_len = (uint32_t)name.len;
-        buf_add(&t->head, name);
-        h->value = (uint32_t)t->head.len;
-        h->value_len = (uint32_t)value.len;
-        buf_add(&t->head, value);
-        t->n_lines++;
-        return buf_ok(&t->head) ? 0 : head_broken(t, "headers that are too long");
-}
-
-static void tell_breaker(struct transfer *t, bool failed);
-
-static int head_end(struct transfer *t)
-{
-        if (t->status < 200)
-                return 0;
-        if (t->chunked && t->length != UINT64_MAX)
-                return head_broken(t, "both Content-Length and Transfer-Encoding");
-        t->has_head = true;
-        t->stall_since_ms = loop_now(t->up->loop);
-        tell_breaker(t, breaker_status_fails(t->status));
-        metrics_observe_us(M_UPSTREAM_FIRST_BYTE, host_label(t),
-                           (t->stall_since_ms - t->sent_ms) * 1000);
+        upstream_deadline_flow(&t->deadline, now, 0);
+        upstream_transfer_tell(t, breaker_status_fails(t->head.status));
+        metrics_observe_us(M_UPSTREAM_FIRST_BYTE, upstream_transfer_label(t),
+                           (now - t->deadline.sent_ms) * 1000);
         t->ops->on_head(t, t->arg);
         return t->cancelled ? -1 : 0;
 }
@@ -418,28 +116,15 @@ static int head_end(struct transfer *t)
 static size_t on_header(char *bytes, size_t size unused_arg, size_t n, void *arg)
 {
         struct transfer *t = arg;
-        struct slice line = slice_of(bytes, n);
         int r;
 
         if (t->cancelled || error_is_set(&t->error))
                 return 0;
-        if (t->has_head)
-                return n;
-        t->head_bytes += n;
-        if (t->head_bytes > HEAD_BYTES_MAX) {
-                head_broken(t, "headers that are too long");
-                return 0;
-        }
-        if (line.len && line.ptr[line.len - 1] == '\n')
-                line.len--;
-        if (line.len && line.ptr[line.len - 1] == '\r')
-                line.len--;
-        if (line.len == 0)
-                r = head_end(t);
-        else if (slice_starts(line, SLICE("HTTP/")))
-                r = head_begin(t, line);
-        else
-                r = head_line(t, line);
+        r = upstream_head_add(&t->head, slice_of(bytes, n), &t->error);
+        if (r < 0)
+                error_wrap(&t->error, "%s", t->origin.host);
+        else if (r == 1)
+                r = begin_body(t);
         return r < 0 ? 0 : n;
 }
 
@@ -449,8 +134,9 @@ static size_t on_body(char *bytes, size_t size unused_arg, size_t n, void *arg)
 
         if (t->cancelled || error_is_set(&t->error))
                 return 0;
-        if (!t->has_head) {
-                head_broken(t, "a body without a head");
+        if (!t->head.complete) {
+                error_set(&t->error, ERR_UPSTREAM_BROKEN, "%s: a body without a head",
+                          t->origin.host);
                 return 0;
         }
         /*
@@ -473,24 +159,11 @@ static int on_request(void *arg, char *remote unused_arg, char *local unused_arg
 {
         struct transfer *t = arg;
 
-        t->sent_ms = loop_now(t->up->loop);
+        upstream_deadline_sent(&t->deadline, loop_now(t->up->loop));
         return CURL_PREREQFUNC_OK;
 }
 
 /* ---- outcomes ---- */
-
-static void tell_breaker(struct transfer *t, bool failed)
-{
-        struct upstream *up = t->up;
-        struct breaker *b;
-
-        if (t->told)
-                return;
-        t->told = true;
-        b = breaker_of(&up->breakers, &t->origin);
-        breaker_tell(b, loop_now(up->loop), t->probe, failed, arc4random());
-        metrics_set_by(M_BREAKER, host_label(t), b->state != BREAKER_CLOSED);
-}
 
 static bool kind_fails(enum error_kind kind)
 {
@@ -566,11 +239,12 @@ static void describe_curl(struct transfer *t, CURLcode code, struct error *err)
                 return;
         }
         /* Curl calls a header line over 100 KiB a lack of memory. */
-        if (code == CURLE_OUT_OF_MEMORY && t->sent_ms && !t->has_head) {
+        if (code == CURLE_OUT_OF_MEMORY && t->deadline.sent_ms && !t->head.complete) {
                 error_set(err, ERR_UPSTREAM_BROKEN, "%s: no room for its headers", t->origin.host);
                 return;
         }
-        if (is_tls_failure(code) && t->curl_text[0] && is_clean(slice_str(t->curl_text))) {
+        if (is_tls_failure(code) && t->curl_text[0] &&
+            upstream_head_is_value(slice_str(t->curl_text))) {
                 error_set(err, ERR_UPSTREAM_CONNECT, "%s: %s", t->origin.host, t->curl_text);
                 return;
         }
@@ -582,35 +256,16 @@ static void describe_curl(struct transfer *t, CURLcode code, struct error *err)
                 error_set(err, kind_of_curl(code), "%s: %s", t->origin.host, words_of_curl(code));
 }
 
-bool transfer_is_framed(const struct transfer *t)
-{
-        return t->chunked || t->length != UINT64_MAX || t->method == HTTP_HEAD ||
-               t->status == 204 || t->status == 304;
-}
-
-/* Curl says that all went well; whether that is so is for us to know. */
-static void judge_success(struct transfer *t, struct error *err)
-{
-        bool bodiless = t->method == HTTP_HEAD || t->status == 204 || t->status == 304;
-
-        error_clear(err);
-        if (!t->has_head)
-                error_set(err, ERR_UPSTREAM_CUT, "%s: the head ended early", t->origin.host);
-        else if (!transfer_is_framed(t))
-                error_set(err, ERR_UPSTREAM_CUT, "%s: nothing says whether the body is complete",
-                          t->origin.host);
-        else if (!bodiless && t->length != UINT64_MAX && t->received != t->length)
-                error_set(err, ERR_UPSTREAM_CUT, "%s: the body ended early", t->origin.host);
-}
-
+/* If curl says that all went well, whether that is so is for us to know. */
 static void judge(struct transfer *t, CURLcode code, struct error *err)
 {
+        error_clear(err);
         if (error_is_set(&t->error))
                 *err = t->error;
         else if (code != CURLE_OK)
                 describe_curl(t, code, err);
-        else
-                judge_success(t, err);
+        else if (upstream_head_check_body(&t->head, t->method, t->received, err) < 0)
+                error_wrap(err, "%s", t->origin.host);
 }
 
 /* ---- handles ---- */
@@ -622,7 +277,7 @@ static CURL *easy_get(struct upstream *up)
 
 static void easy_put(struct upstream *up, CURL *easy)
 {
-        if (up->n_pool == POOL_MAX) {
+        if (up->n_pool == UPSTREAM_POOL_MAX) {
                 curl_easy_cleanup(easy);
                 return;
         }
@@ -653,16 +308,16 @@ static void free_secret(char *p)
         free(p);
 }
 
-static void transfer_free(struct transfer *t)
+void upstream_transfer_free(struct transfer *t)
 {
         list_remove(&t->node);
         detach(t);
         if (t->received)
-                metrics_add_by(M_RECEIVED_BYTES, host_label(t), (int64_t)t->received);
+                metrics_add_by(M_RECEIVED_BYTES, upstream_transfer_label(t), (int64_t)t->received);
         curl_slist_free_all(t->request_headers);
         free_secret(t->url);
         free(t->body);
-        buf_done(&t->head);
+        upstream_head_done(&t->head);
         free(t);
 }
 
@@ -674,17 +329,17 @@ static void finish(struct transfer *t, const struct error *err)
         list_remove(&t->node);
         detach(t);
         if (kind_fails(err->kind))
-                tell_breaker(t, true);
-        if (!error_is_set(err) && !breaker_status_fails(t->status))
+                upstream_transfer_tell(t, true);
+        if (!error_is_set(err) && !breaker_status_fails(t->head.status))
                 retry_budget_success(&up->budget);
-        count_end(t, err);
+        upstream_transfer_count_end(t, err);
         t->ending = true;
         if (!t->cancelled)
                 t->ops->on_done(t, t->arg, err);
-        transfer_free(t);
+        upstream_transfer_free(t);
         /* A background transfer may wait for the place. */
         if (!list_empty(&up->waiting))
-                schedule_pump(up);
+                upstream_schedule_pump(up);
 }
 
 /* Notes an error of ours; on_done comes from the next `settle`. */
@@ -692,7 +347,7 @@ static void fail_later(struct transfer *t)
 {
         list_remove(&t->node);
         list_push_back(&t->up->failing, &t->node);
-        schedule_pump(t->up);
+        upstream_schedule_pump(t->up);
 }
 
 static void drain_messages(struct upstream *up)
@@ -709,7 +364,7 @@ static void drain_messages(struct upstream *up)
                         continue;
                 curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
                 if (t->cancelled) {
-                        transfer_free(t);
+                        upstream_transfer_free(t);
                         continue;
                 }
                 judge(t, code, &err);
@@ -722,7 +377,7 @@ static void reap(struct upstream *up)
         struct list_node *n;
 
         while ((n = list_pop_front(&up->dead)))
-                transfer_free(list_entry(n, struct transfer, node));
+                upstream_transfer_free(list_entry(n, struct transfer, node));
 }
 
 static void settle(struct upstream *up)
@@ -740,6 +395,17 @@ static void settle(struct upstream *up)
 }
 
 /* ---- setting up a request ---- */
+
+int upstream_add_line(void *arg, const char *line)
+{
+        struct transfer *t = arg;
+        struct curl_slist *next = curl_slist_append(t->request_headers, line);
+
+        if (!next)
+                return -1;
+        t->request_headers = next;
+        return 0;
+}
 
 static void set_connection_options(struct upstream *up, struct transfer *t, CURL *e)
 {
@@ -763,7 +429,7 @@ static void set_connection_options(struct upstream *up, struct transfer *t, CURL
         curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
         curl_easy_setopt(e, CURLOPT_TCP_KEEPIDLE, 30L);
         curl_easy_setopt(e, CURLOPT_TCP_KEEPINTVL, 10L);
-        curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)t->settings.connect_ms);
+        curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)t->deadline.limits.connect_ms);
         curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
         curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, t);
 }
@@ -832,7 +498,7 @@ static void begin(struct transfer *t)
         enum breaker_verdict verdict =
                 breaker_ask(breaker_of(&up->breakers, &t->origin), now, arc4random());
 
-        t->started_ms = now;
+        upstream_deadline_begin(&t->deadline, now);
         t->probe = verdict == BREAKER_PROBE;
         if (verdict == BREAKER_REFUSE) {
                 t->told = true;
@@ -841,7 +507,7 @@ static void begin(struct transfer *t)
         } else if (attach(t) < 0) {
                 fail_later(t);
         } else {
-                count_request(t);
+                upstream_transfer_count(t);
                 list_remove(&t->node);
                 list_push_back(&up->running, &t->node);
                 if (!up->tick.loop)
@@ -861,61 +527,18 @@ static void begin_waiting(struct upstream *up)
 
 /* ---- deadlines ---- */
 
-static uint64_t stall_minimum(const struct settings *s)
+static bool is_late(struct transfer *t, int64_t now)
 {
-        return s->stall_bytes_per_second * (uint64_t)s->stall_ms / 1000;
-}
-
-static bool is_stalled(struct transfer *t, int64_t now)
-{
-        if (t->no_stall_limit || t->paused || t->held) {
-                t->stall_since_ms = now;
-                t->stall_received = t->received;
-                return false;
-        }
-        if (now - t->stall_since_ms < t->settings.stall_ms)
-                return false;
-        if (t->received - t->stall_received < stall_minimum(&t->settings))
-                return true;
-        t->stall_since_ms = now;
-        t->stall_received = t->received;
-        return false;
-}
-
-static bool is_head_late(struct transfer *t, int64_t now)
-{
+        struct upstream_progress p = { .received = t->received, .held = t->paused || t->held };
         curl_off_t uploaded = 0;
 
         if (t->body) {
                 curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
-                if (uploaded > t->uploaded) {
-                        t->uploaded = uploaded;
-                        t->sent_ms = now;
-                }
+                p.uploaded = (uint64_t)uploaded;
         }
-        return now - t->sent_ms >= t->settings.first_byte_ms;
-}
-
-/* True, with t->error, if the transfer missed a deadline.  Connecting has curl's own, which does
- * not run while a transfer waits for a free connection. */
-static bool is_late(struct transfer *t, int64_t now)
-{
-        const struct settings *s = &t->settings;
-
-        if (t->has_head) {
-                if (!is_stalled(t, now))
-                        return false;
-                error_set(&t->error, ERR_UPSTREAM_TIMEOUT, "%s: the body stalled", t->origin.host);
-        } else if (t->sent_ms) {
-                if (!is_head_late(t, now))
-                        return false;
-                error_set(&t->error, ERR_UPSTREAM_TIMEOUT, "%s: no answer in time", t->origin.host);
-        } else {
-                if (!t->foreground || now - t->started_ms < s->connect_ms + s->first_byte_ms)
-                        return false;
-                error_set(&t->error, ERR_OVERLOAD, "%s: no connection became free in time",
-                          t->origin.host);
-        }
+        if (!upstream_deadline_missed(&t->deadline, now, &p, &t->error))
+                return false;
+        error_wrap(&t->error, "%s", t->origin.host);
         return true;
 }
 
@@ -937,22 +560,6 @@ static void on_tick(void *arg)
 
 /* ---- pausing ---- */
 
-void transfer_pause(struct transfer *t)
-{
-        t->paused = true;
-        list_remove(&t->resume_node);
-}
-
-void transfer_resume(struct transfer *t)
-{
-        t->paused = false;
-        if (!t->held || t->cancelled || t->ending)
-                return;
-        list_remove(&t->resume_node);
-        list_push_back(&t->up->resuming, &t->resume_node);
-        schedule_pump(t->up);
-}
-
 /* Curl delivers what it holds from inside curl_easy_pause, and forgets a failure of that. */
 static void resume(struct transfer *t)
 {
@@ -961,8 +568,7 @@ static void resume(struct transfer *t)
         if (!t->held || t->paused || !t->easy)
                 return;
         t->held = false;
-        t->stall_since_ms = loop_now(t->up->loop);
-        t->stall_received = t->received;
+        upstream_deadline_flow(&t->deadline, loop_now(t->up->loop), t->received);
         code = curl_easy_pause(t->easy, CURLPAUSE_CONT);
         if (code == CURLE_OK || t->cancelled)
                 return;
@@ -1095,23 +701,6 @@ static int on_set_timer(CURLM *multi unused_arg, long after_ms, void *arg)
 
 /* ---- life ---- */
 
-void upstream_reload(struct upstream *up, const struct config *config)
-{
-        const char *words = config->upstream_user_agent_suffix;
-
-        up->settings = (struct settings){
-                .connect_ms = config->upstream_connect_timeout_ms,
-                .first_byte_ms = config->upstream_first_byte_timeout_ms,
-                .stall_ms = config->upstream_stall_timeout_ms,
-                .stall_bytes_per_second = config->upstream_stall_bytes_per_second,
-                .allow_private = config->upstream_allow_private_addresses,
-        };
-        if (!is_clean(slice_str(words)))
-                words = "";
-        snprintf(up->user_agent, sizeof(up->user_agent), "hubcached/%s%s%s", HUBCACHED_VERSION,
-                 *words ? " " : "", words);
-}
-
 static int init_curl(struct upstream *up, const struct config *config, struct error *err)
 {
         uv_timer_t *timer;
@@ -1138,21 +727,6 @@ static int init_curl(struct upstream *up, const struct config *config, struct er
         return 0;
 }
 
-static int init_settings(struct upstream *up, const struct config *config, struct error *err)
-{
-        struct uri hub;
-
-        if (uri_parse(slice_str(config->upstream_url), &hub, err) < 0)
-                return error_wrap(err, "upstream.url");
-        up->hub = hub.origin;
-        up->background_max = MAX(config->upstream_max_connections * 3 / 4, 1U);
-        upstream_reload(up, config);
-        if (!config->upstream_ca_file || !*config->upstream_ca_file)
-                return 0;
-        up->ca_file = strdup(config->upstream_ca_file);
-        return up->ca_file ? 0 : error_set(err, ERR_NOMEM, "no memory for upstream");
-}
-
 int upstream_new(struct loop *loop, const struct config *config, struct upstream **ret,
                  struct error *err)
 {
@@ -1174,7 +748,7 @@ int upstream_new(struct loop *loop, const struct config *config, struct upstream
         list_init(&up->dead);
         list_init(&up->resuming);
         list_init(&up->watches);
-        if (init_settings(up, config, err) < 0 || init_curl(up, config, err) < 0)
+        if (upstream_settings_init(up, config, err) < 0 || init_curl(up, config, err) < 0)
                 return -1;
         *ret = take(up);
         return 0;
@@ -1217,278 +791,4 @@ void upstream_free(struct upstream **upp)
         loop_at_end_cancel(&up->pump);
         free(up->ca_file);
         free(up);
-}
-
-const struct origin *upstream_hub(const struct upstream *up)
-{
-        return &up->hub;
-}
-
-bool upstream_is_down(struct upstream *up)
-{
-        return breaker_refuses(breaker_of(&up->breakers, &up->hub), loop_now(up->loop));
-}
-
-bool upstream_may_retry(struct upstream *up)
-{
-        if (!retry_budget_take(&up->budget))
-                return false;
-        metrics_add(M_UPSTREAM_RETRIES, 1);
-        return true;
-}
-
-int64_t upstream_backoff_ms(unsigned attempt)
-{
-        return retry_backoff_ms(attempt, arc4random());
-}
-
-/* ---- starting and ending ---- */
-
-static int add_header(struct transfer *t, const char *name, struct slice value, struct error *err)
-{
-        struct buf line = BUF_INIT(REQUEST_HEADER_MAX);
-        struct curl_slist *next = NULL;
-
-        if (!is_token(slice_str(name)) || !is_clean(value))
-                return error_set(err, ERR_BAD_REQUEST, "a malformed request header");
-        buf_add_str(&line, name);
-        /* Curl leaves a header out if it is given as "Name:"; "Name;" is how to send it empty. */
-        buf_add_str(&line, value.len ? ": " : ";");
-        buf_add(&line, value);
-        if (buf_ok(&line))
-                next = curl_slist_append(t->request_headers, line.ptr);
-        if (line.ptr)
-                explicit_bzero(line.ptr, line.len);
-        buf_done(&line);
-        if (!next)
-                return error_set(err, ERR_BAD_REQUEST, "a request header that is too long");
-        t->request_headers = next;
-        return 0;
-}
-
-/* Takes one of curl's own headers out of the request. */
-static int drop_header(struct transfer *t, const char *line, struct error *err)
-{
-        struct curl_slist *next = curl_slist_append(t->request_headers, line);
-
-        if (!next)
-                return error_set(err, ERR_NOMEM, "no memory for a transfer");
-        t->request_headers = next;
-        return 0;
-}
-
-/* Names that only this file and curl decide on. */
-static bool is_ours(struct slice name)
-{
-        static const char *const ours[] = { "accept-encoding",
-                                            "connection",
-                                            "content-length",
-                                            "cookie",
-                                            "expect",
-                                            "host",
-                                            "proxy-authorization",
-                                            "te",
-                                            "trailer",
-                                            "transfer-encoding",
-                                            "upgrade",
-                                            "authorization" };
-
-        for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-                if (slice_ieq(name, slice_str(ours[i])))
-                        return true;
-        return false;
-}
-
-static int add_given_headers(struct transfer *t, const struct transfer_spec *spec,
-                             struct error *err)
-{
-        bool has_agent = false;
-
-        for (size_t i = 0; i < spec->n_headers; i++) {
-                const struct transfer_header *h = &spec->headers[i];
-
-                if (is_ours(slice_str(h->name)))
-                        return error_set(err, ERR_BAD_REQUEST, "the request header %s is not free",
-                                         h->name);
-                if (slice_ieq(slice_str(h->name), SLICE("user-agent")))
-                        has_agent = true;
-                if (add_header(t, h->name, slice_str(h->value), err) < 0)
-                        return -1;
-        }
-        return has_agent ? 0 : add_header(t, "User-Agent", slice_str(t->up->user_agent), err);
-}
-
-static int add_headers(struct transfer *t, const struct transfer_spec *spec, struct error *err)
-{
-        if (add_header(t, "Accept-Encoding", SLICE("identity"), err) < 0 ||
-            drop_header(t, "Expect:", err) < 0)
-                return -1;
-        if (spec->authorization.ptr && add_header(t, "Authorization", spec->authorization, err) < 0)
-                return -1;
-        if (spec->range.ptr && add_header(t, "Range", spec->range, err) < 0)
-                return -1;
-        if (spec->accept.ptr && add_header(t, "Accept", spec->accept, err) < 0)
-                return -1;
-        if (spec->content_type.ptr) {
-                if (add_header(t, "Content-Type", spec->content_type, err) < 0)
-                        return -1;
-        } else if (drop_header(t, "Content-Type:", err) < 0) {
-                return -1;
-        }
-        return add_given_headers(t, spec, err);
-}
-
-static int check_spec(const struct upstream *up, const struct transfer_spec *spec,
-                      struct error *err)
-{
-        struct slice p = spec->path_query;
-
-        if (up->closing)
-                return error_set(err, ERR_SHUTDOWN, "hubcached is stopping");
-        if (spec->authorization.ptr && !origin_eq(spec->origin, &up->hub))
-                return error_set(err, ERR_INTERNAL, "a token for %s, which is not the Hub",
-                                 spec->origin->host);
-        if (up->hub.tls && !spec->origin->tls)
-                return error_set(err, ERR_REDIRECT, "%s: plain http", spec->origin->host);
-        if (spec->method == HTTP_OTHER)
-                return error_set(err, ERR_METHOD, "an unknown method");
-        if (p.len == 0 || p.ptr[0] != '/' || p.len > URL_BYTES_MAX - 512)
-                return error_set(err, ERR_BAD_REQUEST, "a malformed request target");
-        for (size_t i = 0; i < p.len; i++) {
-                unsigned char c = (unsigned char)p.ptr[i];
-
-                if (c <= 0x20 || c == 0x7f || c == '#')
-                        return error_set(err, ERR_BAD_REQUEST, "a malformed request target");
-        }
-        return 0;
-}
-
-static int fill(struct transfer *t, const struct transfer_spec *spec, struct error *err)
-{
-        struct buf url = BUF_INIT(URL_BYTES_MAX);
-
-        origin_format(spec->origin, &url);
-        buf_add(&url, spec->path_query);
-        t->url = buf_take(&url, NULL);
-        buf_done(&url);
-        if (!t->url)
-                return error_set(err, ERR_NOMEM, "no memory for a transfer");
-        if (spec->content_type.ptr && spec->method != HTTP_GET && spec->method != HTTP_HEAD) {
-                t->body = slice_dup(spec->body);
-                t->body_len = spec->body.len;
-                if (!t->body)
-                        return error_set(err, ERR_NOMEM, "no memory for a request body");
-        }
-        return add_headers(t, spec, err);
-}
-
-static struct transfer *transfer_new(struct upstream *up, const struct transfer_spec *spec)
-{
-        struct transfer *t = calloc(1, sizeof(*t));
-
-        if (!t)
-                return NULL;
-        list_init(&t->node);
-        list_init(&t->resume_node);
-        t->up = up;
-        t->origin = *spec->origin;
-        t->method = spec->method;
-        t->ops = spec->ops;
-        t->arg = spec->arg;
-        t->settings = up->settings;
-        if (spec->first_byte_ms > 0)
-                t->settings.first_byte_ms = spec->first_byte_ms;
-        t->foreground = spec->foreground;
-        t->no_stall_limit = spec->no_stall_limit;
-        t->repeatable = spec->repeatable;
-        t->length = UINT64_MAX;
-        t->head = (struct buf)BUF_INIT(HEAD_BYTES_MAX);
-        return t;
-}
-
-struct transfer *transfer_start(struct upstream *up, const struct transfer_spec *spec,
-                                struct error *err)
-{
-        struct transfer *t;
-
-        assert(loop_is_here(up->loop));
-        if (check_spec(up, spec, err) < 0)
-                return NULL;
-        t = transfer_new(up, spec);
-        if (!t) {
-                error_set(err, ERR_NOMEM, "no memory for a transfer");
-                return NULL;
-        }
-        if (fill(t, spec, err) < 0) {
-                transfer_free(t);
-                return NULL;
-        }
-        list_push_back(&up->waiting, &t->node);
-        schedule_pump(up);
-        return t;
-}
-
-void transfer_cancel(struct transfer **tp)
-{
-        struct transfer *t = *tp;
-
-        *tp = NULL;
-        if (!t || t->cancelled || t->ending)
-                return;
-        t->cancelled = true;
-        list_remove(&t->node);
-        list_remove(&t->resume_node);
-        list_push_back(&t->up->dead, &t->node);
-        schedule_pump(t->up);
-}
-
-void transfer_hand_over(struct transfer *t, const struct transfer_ops *ops, void *arg)
-{
-        t->ops = ops;
-        t->arg = arg;
-}
-
-/* ---- reading the response ---- */
-
-int transfer_status(const struct transfer *t)
-{
-        return t->status;
-}
-
-bool transfer_header_at(const struct transfer *t, size_t i, struct slice *ret_name,
-                        struct slice *ret_value)
-{
-        const struct head_line *h;
-
-        if (i >= t->n_lines)
-                return false;
-        h = &t->lines[i];
-        *ret_name = slice_of(t->head.ptr + h->name, h->name_len);
-        *ret_value = slice_of(t->head.ptr + h->value, h->value_len);
-        return true;
-}
-
-struct slice transfer_header(const struct transfer *t, const char *name)
-{
-        struct slice wanted = slice_str(name), n, v;
-
-        for (size_t i = 0; transfer_header_at(t, i, &n, &v); i++)
-                if (slice_ieq(n, wanted))
-                        return v;
-        return SLICE_NONE;
-}
-
-uint64_t transfer_length(const struct transfer *t)
-{
-        return t->length;
-}
-
-const struct origin *transfer_origin(const struct transfer *t)
-{
-        return &t->origin;
-}
-
-uint64_t transfer_received(const struct transfer *t)
-{
-        return t->received;
 }

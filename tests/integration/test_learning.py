@@ -185,6 +185,6 @@ def test_a_deleted_repository_goes_away(hub, make_daemon, sha):
     daemon = make_daemon({"cache": {"ref_ttl": "0s", "permission_ttl": "0s", "denial_ttl": "0s", "negative_ttl": "0s"}})
     assert daemon.client.get("/acme/m/resolve/main/config.json").status == 200
     hub.delete_repo("models", "acme/m")
-    assert daemon.client.get("/acme/m/resolve/main/config.json").status == 401
+    wait_until(lambda: daemon.client.get("/acme/m/resolve/main/config.json").status == 401, "it is gone", 2)
     assert daemon.client.get(f"/acme/m/resolve/{sha}/config.json").status == 401
     assert daemon.client.get("/api/models/acme/m").status == 401

@@ -207,5 +207,5 @@ def test_strict_ranges_wait_for_the_whole(hub, make_daemon, repo):
     """cache.strict_ranges: nothing unverified leaves, so a part costs the whole, once."""
     daemon = make_daemon({"cache": {"strict_ranges": True}})
     check(daemon.client.get(repo, range="bytes=5-9"), 206, 5, 10)
-    assert daemon.metric("blobs_verified_total") == 1
+    daemon.wait_metric("blobs_verified_total", 1)
     assert hub.sent("cdn") == SIZE
