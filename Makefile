@@ -22,6 +22,7 @@ BUILD_PACKAGES := gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev \
                   libssl-dev libxxhash-dev ca-certificates
 TEST_PACKAGES  := libcmocka-dev python3 python3-venv curl git wget aria2
 LINT_PACKAGES  := clang-format python3
+BENCH_PACKAGES := nginx-light iproute2 python3 python3-venv
 
 # Warnings are errors where nobody watches, and only there: a newer compiler must not stop a user.
 ifeq ($(CI),true)
@@ -70,9 +71,9 @@ unit: packages-test asan
 integration: packages-test build
 	@$(call integration,$(or $(TESTED),plain))
 
-## bench: measure against the local test hub
+## bench: measure beside nginx and olah (installs nginx); ARGS="--quick" is passed on
 .PHONY: bench
-bench: build
+bench: packages-bench build
 	@exec tests/bench/run $(DAEMON) $(ARGS)
 
 ## lint: format, includes, banned calls, tables
@@ -166,10 +167,12 @@ if ((EUID != 0)); then sudo=(sudo); fi
 	"$${missing[@]}" </dev/null >build/apt.log 2>&1 || { cat build/apt.log >&2; exit 1; }
 endef
 
-.PHONY: packages-build packages-test packages-lint
+.PHONY: packages-build packages-test packages-lint packages-bench
 packages-build:
 	@$(call install_packages,$(BUILD_PACKAGES))
 packages-test:
 	@$(call install_packages,$(BUILD_PACKAGES) $(TEST_PACKAGES) $(LINT_PACKAGES))
 packages-lint:
 	@$(call install_packages,$(LINT_PACKAGES))
+packages-bench:
+	@$(call install_packages,$(BUILD_PACKAGES) $(BENCH_PACKAGES))

@@ -137,16 +137,26 @@ static struct chunk *chunk_new(struct fetch *f)
 static void flush_at_end(void *arg)
 {
         struct fetch *f = arg;
+        struct flight *fl = f->flight;
 
+        if (f->dead)
+                return;
         /* With a write under way the rest may gather: fewer, larger jobs. */
-        if (!f->dead && !f->writing)
+        if (!f->writing)
                 fetch_flush(f);
+        f->turn = 0;
+        /* The first bytes reach their readers before more are taken: flight_fetches_go_on. */
+        if (f->begun && f->paused && f->transfer && fl->unwritten < UNWRITTEN_MAX) {
+                f->paused = false;
+                transfer_resume(f->transfer);
+        }
 }
 
 static void take_bytes(struct fetch *f, struct slice bytes)
 {
         struct flight *fl = f->flight;
 
+        f->turn += bytes.len;
         while (bytes.len) {
                 size_t n;
 
@@ -163,7 +173,11 @@ static void take_bytes(struct fetch *f, struct slice bytes)
                 if (f->filling->len == CHUNK_SIZE)
                         fetch_flush(f);
         }
-        if (fl->unwritten >= UNWRITTEN_MAX && !f->paused) {
+        /* curl hands over all that the socket has; the loop has others to answer, and the first
+         * bytes have a client waiting. */
+        if ((fl->unwritten >= UNWRITTEN_MAX ||
+             f->turn >= (f->begun ? TURN_BYTES : FIRST_TURN_BYTES)) &&
+            !f->paused) {
                 f->paused = true;
                 transfer_pause(f->transfer);
         }
@@ -181,6 +195,7 @@ void flight_fetches_go_on(struct flight *fl)
                         continue;
                 if (!f->writing)
                         fetch_flush(f);
+                f->begun = true;
                 if (f->paused && f->transfer && fl->unwritten <= UNWRITTEN_LOW) {
                         f->paused = false;
                         transfer_resume(f->transfer);

@@ -15,9 +15,11 @@ enum {
         CHUNKS_KEPT = 32,        /* free ones, for all flights */
         UNWRITTEN_MAX = 8 << 20, /* of one flight; then its fetches pause */
         UNWRITTEN_LOW = 4 << 20,
-        FETCHES_MAX = 16,     /* of one flight at once */
-        FETCH_TRIES = 4,      /* the first and three more (I-06) */
-        JUMP_BYTES = 8 << 20, /* waiting for a fetch to come this far is not worth it */
+        TURN_BYTES = 512 << 10,      /* what one fetch may take in one iteration of the loop */
+        FIRST_TURN_BYTES = 64 << 10, /* before anybody has got anything */
+        FETCHES_MAX = 16,            /* of one flight at once */
+        FETCH_TRIES = 4,             /* the first and three more (I-06) */
+        JUMP_BYTES = 8 << 20,        /* waiting for a fetch to come this far is not worth it */
         CHECKPOINT_BYTES = 64 << 20,
         CHECKPOINT_MS = 10000,
         VERIFY_WAIT_MS = 5000, /* then a small file streams like a large one */
@@ -57,6 +59,8 @@ struct fetch {
         struct question_waiter waiter;
         bool asking; /* waits for a question about where the bytes are */
         bool paused, dead;
+        bool begun;  /* its first bytes are on disk */
+        size_t turn; /* bytes taken in this iteration */
         bool used_known_source;
         unsigned tries, asks, hops;
         unsigned writing; /* chunks under way */

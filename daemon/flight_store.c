@@ -41,8 +41,8 @@ static void chunk_written(void *arg)
                 flight_fail(fl, &c->err, NULL);
         fl->unsynced += c->len;
         chunk_release(c);
-        flight_fetches_go_on(fl);
         flight_wake(fl, false);
+        flight_fetches_go_on(fl);
         flight_start_hash(fl);
         flight_check(fl);
 }

@@ -17,10 +17,7 @@
 #include "store.h"
 #include "upstream.h"
 
-enum {
-        LAST_RESORT_MS = 1000,
-        INLINE_BODY_MAX = 16 << 10
-}; /* read into memory: one send instead of header and sendfile */
+enum { LAST_RESORT_MS = 1000 };
 
 bool request_fresh(int64_t at, int64_t ttl_ms)
 {
@@ -44,35 +41,6 @@ static bool hot_allowed(struct daemon *d, const struct hot_entry *e, struct exch
                 return principal_eq(&who, &e->only);
         return e->has_repo &&
                permits_check(d->permits, &who, e->kind, slice_str(e->repo), e->scope, &permit) > 0;
-}
-
-/* The bytes of a small span in memory, or NULL. */
-static struct response *read_span(struct blob *blob, int status, uint64_t start, uint64_t end)
-{
-        size_t n = (size_t)(end - start);
-        char *bytes = malloc(n ? n : 1);
-        size_t done = 0;
-
-        while (bytes && done < n) {
-                ssize_t got = pread(blob_fd(blob), bytes + done, n - done, (off_t)(start + done));
-
-                if (got < 0 && errno == EINTR)
-                        continue;
-                if (got <= 0) {
-                        free(bytes);
-                        return NULL;
-                }
-                done += (size_t)got;
-        }
-        return bytes ? response_bytes(status, bytes, n) : NULL;
-}
-
-/* A body out of a blob whose span was checked. */
-static struct response *span_response(struct blob *blob, int status, uint64_t start, uint64_t end)
-{
-        if (end - start <= INLINE_BODY_MAX)
-                return read_span(blob, status, start, end);
-        return response_blob(status, blob, start, end);
 }
 
 static struct response *hot_file(struct daemon *d, const struct hot_entry *e, struct exchange *x)
@@ -101,7 +69,7 @@ static struct response *hot_file(struct daemon *d, const struct hot_entry *e, st
         } else {
                 blob = store_peek_blob(d->store, &e->facts->digest);
                 if (blob && blob_is_checked(blob, plan.start, plan.end))
-                        r = span_response(blob, plan.status, plan.start, plan.end);
+                        r = response_blob(plan.status, blob, plan.start, plan.end);
                 blob_unref(&blob);
         }
         if (r)

@@ -221,17 +221,6 @@ static struct response *checked_response(struct blob *blob, const struct file_pl
                                &checked_source, b);
 }
 
-static struct response *small_response(struct blob *blob, const struct file_plan *plan)
-{
-        size_t n = (size_t)(plan->end - plan->start);
-        char *bytes = malloc(n);
-
-        if (bytes && pread(blob_fd(blob), bytes, n, (off_t)plan->start) == (ssize_t)n)
-                return response_bytes(plan->status, bytes, n);
-        free(bytes);
-        return NULL;
-}
-
 static void answer_blob(struct request *r, struct blob *blob)
 {
         const struct file_plan *plan = &r->plan;
@@ -240,8 +229,6 @@ static void answer_blob(struct request *r, struct blob *blob)
 
         if (!blob_is_checked(blob, plan->start, plan->end))
                 response = checked_response(blob, plan);
-        else if (small)
-                response = small_response(blob, plan);
         else
                 response = response_blob(plan->status, blob, plan->start, plan->end);
         if (response) {
