@@ -22,7 +22,7 @@
 #include "store.h"
 #include "upstream.h"
 
-enum { TICK_MS = 250, END_MS = 3000, EXIT_IN_USE = 75 };
+enum { TICK_MS = 250, END_MS = 1500, EXIT_IN_USE = 75 };
 
 /* ---- starting ---- */
 
@@ -190,7 +190,7 @@ static void on_stop_signal(void *arg, int signum)
         if (!d->stopping)
                 begin_stop(d);
         else
-                d->drain_until_ms = 0; /* a second signal does not wait */
+                d->drain_until_ms = loop_now(d->loop); /* a second signal does not wait */
 }
 
 /* ---- reloading ---- */

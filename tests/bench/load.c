@@ -310,7 +310,7 @@ static void on_bytes(struct conn *c, const char *bytes, size_t n)
         take = (size_t)(end + 4 - c->head) - in_head;
         c->head[end + 4 - c->head] = 0;
         c->in_body = true;
-        c->status = atoi(c->head + strlen("HTTP/1.1 "));
+        c->status = (int)strtol(c->head + strlen("HTTP/1.1 "), NULL, 10);
         if (want.follow && c->status >= 300 && c->status < 400 && header(c, "location")) {
                 follow(c);
                 return;

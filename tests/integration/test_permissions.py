@@ -89,6 +89,7 @@ def test_a_warm_private_repository_looks_unknown(hub, daemon, repos, token):
 def test_asking_for_the_hidden_costs_upstream_the_same_as_asking_for_the_unknown(hub, daemon, repos):
     """Not even the number of questions to the Hub differs."""
     warm(daemon, "hidden", repos["hidden"])
+    hub.wait_idle()
     counts = []
     for name in ("hidden", "absent"):
         hub.clear_log()
