@@ -15,6 +15,7 @@
 #include "metrics.h"
 #include "range.h"
 #include "redirect.h"
+#include "source.h"
 #include "upstream.h"
 
 enum {
@@ -26,7 +27,6 @@ enum {
         LIMIT_MS = 30000,        /* for all of it: a document that trickles ends */
         LINGER_MS = 2000,        /* longer than anybody's look into the index takes */
         DRAIN_MAX = 16 << 10,    /* a body that is worth less than a connection */
-        SOURCES_MAX = 1024,
         TABLE_BUCKETS = 1024,
 };
 
@@ -51,18 +51,10 @@ struct question {
         bool told;
 };
 
-struct source_slot {
-        struct list_node bucket, age;
-        struct digest digest;
-        struct source source;
-};
-
 struct questions {
         struct daemon *d;
         struct list_node buckets[TABLE_BUCKETS];
-        struct list_node source_buckets[TABLE_BUCKETS];
-        struct list_node source_ages;
-        unsigned n_sources;
+        struct sources *sources;
 };
 
 static void ask_upstream(struct question *q);
@@ -89,73 +81,6 @@ void finding_unref(struct finding **ff)
         free(f);
 }
 
-/* ---- where bytes are ---- */
-
-static struct list_node *source_bucket(struct questions *q, const struct digest *d)
-{
-        return &q->source_buckets[digest_hash(d) % TABLE_BUCKETS];
-}
-
-static struct source_slot *source_find(struct questions *q, const struct digest *d)
-{
-        list_each (n, source_bucket(q, d)) {
-                struct source_slot *s = list_entry(n, struct source_slot, bucket);
-
-                if (digest_eq(&s->digest, d))
-                        return s;
-        }
-        return NULL;
-}
-
-static void source_drop(struct questions *q, struct source_slot *s)
-{
-        list_remove(&s->bucket);
-        list_remove(&s->age);
-        secret_free(&s->source.path_query);
-        free(s);
-        q->n_sources--;
-}
-
-static void source_keep(struct questions *q, const struct digest *d, const struct source *source)
-{
-        struct source_slot *s = source_find(q, d);
-
-        if (s)
-                source_drop(q, s);
-        if (q->n_sources >= SOURCES_MAX)
-                source_drop(q, list_entry(q->source_ages.next, struct source_slot, age));
-        s = calloc(1, sizeof(*s));
-        if (!s)
-                return;
-        s->digest = *d;
-        s->source = *source;
-        s->source.path_query = slice_dup(slice_str(source->path_query));
-        list_push_back(source_bucket(q, d), &s->bucket);
-        list_push_back(&q->source_ages, &s->age);
-        q->n_sources++;
-        if (!s->source.path_query)
-                source_drop(q, s);
-}
-
-const struct source *questions_source(struct questions *q, const struct digest *d)
-{
-        struct source_slot *s = source_find(q, d);
-
-        if (s && s->source.until_ms <= loop_now(q->d->loop)) {
-                source_drop(q, s);
-                s = NULL;
-        }
-        return s ? &s->source : NULL;
-}
-
-void questions_forget_source(struct questions *q, const struct digest *d)
-{
-        struct source_slot *s = source_find(q, d);
-
-        if (s)
-                source_drop(q, s);
-}
-
 /* ---- the table ---- */
 
 int questions_new(struct daemon *d, struct questions **ret, struct error *err)
@@ -165,11 +90,12 @@ int questions_new(struct daemon *d, struct questions **ret, struct error *err)
         if (!q)
                 return error_set(err, ERR_NOMEM, "no memory for questions");
         q->d = d;
-        for (size_t i = 0; i < TABLE_BUCKETS; i++) {
+        for (size_t i = 0; i < TABLE_BUCKETS; i++)
                 list_init(&q->buckets[i]);
-                list_init(&q->source_buckets[i]);
+        if (sources_new(&q->sources, err) < 0) {
+                free(q);
+                return -1;
         }
-        list_init(&q->source_ages);
         *ret = q;
         return 0;
 }
@@ -208,8 +134,7 @@ void questions_free(struct questions **qq)
                         tell_waiters(open);
                         question_free(open);
                 }
-        list_each_safe (s, &q->source_ages)
-                source_drop(q, list_entry(s, struct source_slot, age));
+        sources_free(&q->sources);
         free(q);
 }
 
@@ -264,6 +189,16 @@ static struct question *question_new(struct questions *table, const struct quest
         q->finding->asked_as = spec->who;
         q->tries = 1;
         return q;
+}
+
+const struct source *questions_source(struct questions *q, const struct digest *d)
+{
+        return sources_find(q->sources, d, loop_now(q->d->loop));
+}
+
+void questions_forget_source(struct questions *q, const struct digest *d)
+{
+        sources_forget(q->sources, d);
 }
 
 static struct list_node *question_bucket(struct questions *table, const char *key)
@@ -367,7 +302,7 @@ static void conclude(struct question *q)
         let_go(q);
         loop_timer_stop(&q->limit);
         if (f->has_file && f->source.path_query)
-                source_keep(q->table, &f->digest, &f->source);
+                sources_keep(q->table->sources, &f->digest, &f->source);
         if (error_is_set(&f->err) || f->verdict == HUB_TRANSIENT ||
             f->verdict == HUB_RATE_LIMITED) {
                 tell_waiters(q);

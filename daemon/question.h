@@ -23,7 +23,7 @@
 #include "hub_error.h"
 #include "permit.h"
 #include "route.h"
-#include "uri.h"
+#include "source.h"
 
 struct daemon;
 struct questions;
@@ -48,14 +48,6 @@ struct question_spec {
         bool impatient;       /* the asker has something to fall back on: one try */
         bool background;      /* nobody waits for it: people's questions go first */
         bool keep;            /* a document for the index */
-};
-
-/* Where the bytes of a file can be had.  The path is a secret: it may be signed. */
-struct source {
-        struct origin origin;
-        bool on_hub;      /* the token goes along */
-        char *path_query; /* owned */
-        int64_t until_ms; /* monotonic: do not use it longer */
 };
 
 /* The answer.  Shared by reference among the waiters of one question; read-only for them. */
