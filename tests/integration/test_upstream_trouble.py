@@ -53,7 +53,8 @@ OUTAGES = {
     "refused": lambda hub: hub.down("hub"),
     "hanging": lambda hub: hub.fault(origin="hub", hang="before_head", times=None),
     "resetting": lambda hub: hub.fault(origin="hub", reset="before_head", times=None),
-    "closing": lambda hub: hub.fault(origin="hub", accept_close=True, times=None),
+    # Connections that are open already would go on working.
+    "closing": lambda hub: (hub.down("hub"), hub.up("hub"), hub.fault(origin="hub", accept_close=True, times=None)),
     "500": lambda hub: hub.fault(origin="hub", status=500, body="oops", times=None),
     "502": lambda hub: hub.fault(origin="hub", status=502, times=None),
     "503": lambda hub: hub.fault(origin="hub", status=503, headers={"Retry-After": "1"}, times=None),
