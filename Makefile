@@ -20,7 +20,7 @@ DAEMON  := $(PLAIN)/daemon/hubcached
 BUILD_PACKAGES := gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev \
                   libcurl4-openssl-dev libsqlite3-dev libuv1-dev libyaml-dev libjansson-dev \
                   libssl-dev libxxhash-dev ca-certificates
-TEST_PACKAGES  := libcmocka-dev python3 python3-venv curl git wget aria2
+TEST_PACKAGES  := libcmocka-dev python3 python3-venv curl git wget aria2 openssl
 LINT_PACKAGES  := clang-format python3
 BENCH_PACKAGES := nginx-light iproute2 python3 python3-venv
 

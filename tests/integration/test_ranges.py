@@ -209,3 +209,13 @@ def test_strict_ranges_wait_for_the_whole(hub, make_daemon, repo):
     check(daemon.client.get(repo, range="bytes=5-9"), 206, 5, 10)
     daemon.wait_metric("blobs_verified_total", 1)
     assert hub.sent("cdn") == SIZE
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+def test_a_large_file_in_several_parts_at_once(hub, make_daemon, repo, streams):
+    """upstream.range_streams: however many connections fetch it, every byte comes once and the whole is right."""
+    daemon = make_daemon({"upstream": {"range_streams": streams, "range_stream_min_size": "1MiB"}})
+    reply = daemon.client.get(repo)
+    assert reply.complete and reply.sha256() == reply["ETag"].strip('"')
+    assert hub.sent("cdn") == SIZE
+    assert len(hub.log("cdn")) == streams
