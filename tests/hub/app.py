@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 
-from . import routes, routes_files
+from . import routes, routes_cas, routes_endpoints, routes_files, routes_s3, routes_viewer
 from .context import World
 from .control import Control
 from .faults import Faults
@@ -19,7 +19,10 @@ from .server import Origin
 from .store import Store
 
 
-HOSTS = {"hub": "127.0.0.1", "cdn": "127.0.0.2", "evil": "127.0.0.3", "control": "127.0.0.1"}
+HOSTS = {
+    "hub": "127.0.0.1", "cdn": "127.0.0.2", "evil": "127.0.0.3", "s3": "127.0.0.4", "cas": "127.0.0.5",
+    "endpoints": "127.0.0.6", "viewer": "127.0.0.7", "control": "127.0.0.1",
+}
 
 
 def build(directory, hosts=None, ports=None, certificate=None, key=None):
@@ -31,15 +34,22 @@ def build(directory, hosts=None, ports=None, certificate=None, key=None):
     world, journal, faults = World(Store(directory)), Journal(), Faults()
     handlers = {
         "hub": lambda request: routes.hub(world, request),
-        "cdn": lambda request: routes_files.cdn(world, request),
+        "cdn": lambda request: routes_cas.xorb_bytes(world, request) or routes_files.cdn(world, request),
         "evil": routes.evil,
+        "s3": lambda request: routes_cas.granted(world, request) or routes_s3.s3(world, request),
+        "cas": lambda request: routes_cas.cas(world, request),
+        "endpoints": lambda request: routes_endpoints.endpoints(world, request),
+        "viewer": lambda request: routes_viewer.viewer(world, request),
     }
     origins = {name: Origin(name, handler, journal, faults, hosts[name], ports.get(name, 0))
                for name, handler in handlers.items()}
-    if certificate:
-        for origin in origins.values():
+    for origin in origins.values():
+        origin.directory = directory
+        if certificate:
             origin.use_certificate(certificate, key)
-    world.hub_url, world.cdn_url, world.evil_url = (origins[n].url for n in ("hub", "cdn", "evil"))
+    origins["s3"].digests = True
+    for name, origin in origins.items():
+        setattr(world, name + "_url", origin.url)
     control = Control(world, journal, faults, origins)
     everything = dict(origins)
     everything["control"] = Origin("control", control.handle, None, None, hosts["control"], ports.get("control", 0))
@@ -52,7 +62,7 @@ def main(argv=None):
     for name, host in HOSTS.items():
         parser.add_argument(f"--{name}-host", default=host, help=f"address of the {name} origin ({host})")
         parser.add_argument(f"--{name}-port", type=int, default=0, help="0 lets the kernel choose")
-    parser.add_argument("--tls-certificate", help="PEM file; the hub, CDN and evil origins speak TLS with it")
+    parser.add_argument("--tls-certificate", help="PEM file; all origins but control speak TLS with it")
     parser.add_argument("--tls-key", help="PEM file of its private key")
     parser.add_argument("--state-file", help="also write the addresses into this file")
     parser.add_argument("--data-dir", help="where large bodies are kept; the default is a temporary folder")

@@ -114,6 +114,20 @@ class BlobStore:
             path = target
         return self._hash_and_keep(path)
 
+    def adopt_file(self, path, sha256):
+        """Store a file of ours, whose digest is known, by taking it over; return its Blob."""
+        known = self.by_sha256.get(sha256)
+        if known:
+            os.unlink(path)
+            return known
+        return self._keep(Blob(os.path.getsize(path), sha256, path=path))
+
+    def forget(self, blob):
+        """Remove a body, so that nobody can ask for it by a storage key any more; readers under way go on."""
+        with self.lock:
+            self.by_sha256.pop(blob.sha256, None)
+            self.by_xet_hash.pop(blob.xet_hash, None)
+
     def add_generated(self, size, seed):
         """Create a pseudo-random file that depends on `seed` only."""
         if size <= IN_MEMORY_LIMIT:

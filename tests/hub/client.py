@@ -77,6 +77,8 @@ class Hub:
         self.process = process
         self.url, self.cdn_url = addresses["hub"], addresses["cdn"]
         self.evil_url, self.control_url = addresses["evil"], addresses["control"]
+        self.s3_url, self.cas_url = addresses["s3"], addresses["cas"]
+        self.endpoints_url, self.viewer_url = addresses["endpoints"], addresses["viewer"]
         self.pid, self.data = addresses["pid"], addresses["data"]
 
     @classmethod
@@ -227,6 +229,10 @@ class Hub:
         """Set likes, downloads, likers or discussions, or merge `extra` (tags, pipeline_tag, info, …)."""
         self.call("update_repo", type=type, id=id, **fields)
 
+    def distinct_times(self):
+        """Let every commit from now on have a second of its own, so that equal contents never have equal ids."""
+        self.call("distinct_times")
+
     # People.
 
     def add_token(self, token, user, orgs=(), role="read", repos=None):
@@ -245,6 +251,24 @@ class Hub:
     def revoke(self, user, type, id):
         """Take back what grant gave."""
         self.call("revoke", user=user, type=type, id=id)
+
+    def follow(self, user, whom):
+        """Let a user follow a user or organization."""
+        self.call("follow", user=user, whom=whom)
+
+    def ask_access(self, type, id, user, fields=None):
+        """Let a user ask to read a gated repository; return the state of the request."""
+        return self.call("ask_access", type=type, id=id, user=user, fields=fields)
+
+    # Streams and state.
+
+    def job_log(self, id, *lines, end=None):
+        """Append lines to the log of a job; `end` is the stage in which it then ends, and its streams with it."""
+        self.call("job_log", id=id, lines=lines, end=end)
+
+    def space_log(self, id, *lines, which="run", ended=None):
+        """Append lines to a log ("run" or "build") of a Space; `ended=False` holds its streams open."""
+        self.call("space_log", id=id, lines=lines, which=which, ended=ended)
 
     # Faults.
 
@@ -265,6 +289,10 @@ class Hub:
         """Hold matching answers after so many body bytes (or "before_head", "after_head") until released."""
         return Gate(self, self.fault(gate=after_bytes, times=times, **conditions))
 
+    def upload_gate(self, after_bytes=0, times=None, **conditions):
+        """Hold matching requests after so many bytes of their bodies have been read, until released."""
+        return Gate(self, self.fault(upload_gate=after_bytes, times=times, **conditions))
+
     def shape(self, origin=None, latency=0, rate=None):
         """Give an origin a latency (seconds before each head) and a rate (body bytes per second and connection)."""
         return self.fault(origin=origin, times=None, delay_head=latency, **({"rate": rate} if rate else {}))
@@ -284,6 +312,10 @@ class Hub:
     def quirks(self, **changes):
         """Change quirks and return all of them."""
         return self.call("quirks", **changes)
+
+    def state(self):
+        """Return the state of everything, without times and ids, so that two Hubs can be compared."""
+        return self.call("state")
 
     # The journal.
 

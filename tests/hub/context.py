@@ -9,10 +9,13 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from . import access
 from .access import HubError
+from .chunks import ChunkStore
 from .wire import Response
 
 DEFAULT_QUIRKS = {
     "xet": True,
+    "xet_grants": False,
+    "xet_token_ttl": 900,
     "resolve_cache_307_has_headers": True,
     "repo_not_found_code_on_401": False,
     "gzip_text": True,
@@ -29,6 +32,14 @@ DEFAULT_QUIRKS = {
     "cas_url": None,
     "public_url": None,
     "csp": True,
+    "create_conflicts": 0,
+    "commit_body_limit": None,
+    "lfs_multipart_threshold": 5 << 30,
+    "lfs_chunk_size": 64 << 20,
+    "lfs_max_size": 500_000_000_000,
+    "lfs_batch_xet": False,
+    "s3_ttl": 900,
+    "keep_alive": 30,
 }
 EXPOSED = (
     "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,Content-Range,"
@@ -44,10 +55,13 @@ class World:
     def __init__(self, store):
         """Start with the default quirks; the addresses are filled in when the origins are bound."""
         self.store = store
+        self.xet = ChunkStore(store)
         self.quirks = dict(DEFAULT_QUIRKS)
-        self.hub_url = self.cdn_url = self.evil_url = None
+        self.hub_url = self.cdn_url = self.evil_url = self.s3_url = self.cas_url = None
+        self.endpoints_url = self.viewer_url = None
         self.secret = secrets.token_bytes(16)
         self.used = {}
+        self.multiparts = {}
 
     @property
     def public_url(self):
@@ -154,10 +168,18 @@ def framework_etag(body):
     return f'W/"{len(body):x}-{base64.b64encode(hashlib.sha1(body).digest()).decode()[:27]}"'
 
 
+def request_id(request):
+    """Return the id of an answer, which is what the client chose or holds what its tracing header says."""
+    root = f"Root=1-{secrets.token_hex(4)}-{secrets.token_hex(12)}"
+    traced = request.headers.get("x-amzn-trace-id") or secrets.token_hex(16)
+    return request.headers.get("x-request-id") or f"{root};{traced}"
+
+
 def finish(world, context, response):
     """Add the headers that the Hub puts on every answer."""
     request = context.request
-    if isinstance(response.body, bytes) and response.get("ETag") is None and not 300 <= response.status < 400:
+    made = isinstance(response.body, bytes) and not response.chunked
+    if made and response.get("ETag") is None and not 300 <= response.status < 400:
         etag = framework_etag(response.body)
         response.headers.append(("ETag", etag))
         if response.status == 200 and context.is_api and request.headers.get("if-none-match") == etag:
@@ -172,7 +194,7 @@ def finish(world, context, response):
         left = 0
     response.headers += [
         ("X-Powered-By", "huggingface-moon"),
-        ("X-Request-Id", f"Root=1-{secrets.token_hex(4)}-{secrets.token_hex(12)};{secrets.token_hex(16)}"),
+        ("X-Request-Id", request_id(request)),
         ("RateLimit", f'"{kind}";r={max(0, left)};t={reset}'),
         ("RateLimit-Policy", f'"fixed window";"{kind}";q={quota};w=300'),
         ("Cross-Origin-Opener-Policy", "same-origin"),

@@ -6,6 +6,7 @@ import os
 import re
 import traceback
 
+from . import routes_access, routes_jobs, spaces, state
 from .store import Token, iso, object_id
 from .wire import Response
 
@@ -141,10 +142,37 @@ class Control:
             "gating": False, "shareUrl": ""})
         return slug
 
+    def do_distinct_times(self):
+        """Let every commit from now on have a second of its own, so that equal contents never have equal ids."""
+        self.store.latest = 0
+
     def do_add_paper(self, id, title, **fields):
         """Add a paper."""
         self.store.papers.append({"id": id, "title": title, "summary": "", "authors": [], "upvotes": 0,
                                   "publishedAt": iso(1700000000), **fields})
+
+    def do_follow(self, user, whom):
+        """Let a user follow a user or organization."""
+        self.store.follows.add((user, whom))
+
+    def do_ask_access(self, type, id, user, fields=None):
+        """Let a user ask to read a gated repository; return the state of the request."""
+        with self.store.lock:
+            return routes_access.ask(self.store.get(type, id), user, fields)["status"]
+
+    def do_job_log(self, id, lines=(), end=None):
+        """Append lines to the log of a job; `end` is the stage in which it then ends."""
+        row = self.store.jobs[id]
+        row["logs"].add(*[spaces.line(text) for text in lines])
+        if end:
+            routes_jobs.finish(row, end)
+
+    def do_space_log(self, id, lines=(), which="run", ended=None):
+        """Append lines to a log of a Space; `ended` says whether its streams end after the last line."""
+        feed = spaces.state(self.store.get("spaces", id))[which]
+        feed.add(*[spaces.line(text) for text in lines])
+        if ended is not None:
+            feed.end(ended)
 
     def do_add_token(self, token, user, orgs=(), role="read", repos=None):
         """Add an access token; `repos` makes it fine-grained."""
@@ -154,9 +182,14 @@ class Control:
         """Make a token invalid."""
         self.store.tokens[token].revoked = True
 
-    def do_add_org(self, name, members=()):
-        """Add an organization with members."""
+    def do_add_org(self, name, members=(), private=False):
+        """Add an organization with members; `private` makes its new repositories private unless said otherwise."""
         self.store.orgs[name] = list(members)
+        (self.store.private_orgs.add if private else self.store.private_orgs.discard)(name)
+
+    def do_set_fullname(self, name, fullname):
+        """Give a user or an organization the name that whoami shows."""
+        self.store.fullnames[name] = fullname
 
     def do_grant(self, user, type, id):
         """Let a user see a private or gated repository."""
@@ -165,6 +198,10 @@ class Control:
     def do_revoke(self, user, type, id):
         """Take back what grant gave."""
         self.store.get(type, id).grants.discard(user)
+
+    def do_state(self):
+        """Return the state of everything, without times and ids, so that two Hubs can be compared."""
+        return state.snapshot(self.store)
 
     def do_quirks(self, **changes):
         """Change quirks and return all of them."""

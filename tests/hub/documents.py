@@ -3,6 +3,7 @@
 import json
 import re
 
+from . import spaces
 from .store import iso, object_id
 
 PIPELINES = {"text-generation": "transformers", "fill-mask": "transformers"}
@@ -126,8 +127,7 @@ def info(ctx, repo, commit, blobs=False, security=False):
         name = repo.id.replace("/", "-").lower()
         sdk = card.get("sdk") or repo.extra.get("sdk", "gradio")
         doc.update(sdk=sdk, host=f"https://{name}.hf.space", subdomain=name, models=[], datasets=[],
-                   runtime={"stage": "RUNNING", "hardware": {"current": "cpu-basic", "requested": "cpu-basic"},
-                            "storage": None, "gcTimeout": 172800, "replicas": {"current": 1, "requested": 1}})
+                   runtime=spaces.runtime(repo))
     if security:
         doc["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
     doc.update(repo.extra.get("info", {}))

@@ -21,8 +21,13 @@ ACTIONS = {
     "flip", "content_length", "content_length_delta", "rate", "gzip", "content_range", "ignore_range", "force_416",
     "set_headers", "drop_headers", "huge_header", "many_headers", "raw_head", "redirect", "redirect_status",
     "redirect_hops", "redirect_loop", "chunked", "chunked_cut", "json_garbage", "accept_close", "gate", "raw",
-    "raw_base64", "interim", "no_length", "close",
+    "raw_base64", "interim", "no_length", "close", "upload_reset", "upload_hang", "upload_gate", "upload_answer",
 }
+NO_STOP = 1 << 62
+
+
+class Unread(Exception):
+    """The request shall be answered although its body has not been read to the end."""
 
 
 class Gate:
@@ -51,7 +56,7 @@ class Faults:
             raise ValueError(f"unknown fault keys {sorted(unknown)}")
         with self.condition:
             fault = dict(fault, id=next(self.ids), hits=0, seen=0)
-            if "gate" in fault:
+            if "gate" in fault or "upload_gate" in fault:
                 self.gates[fault["id"]] = Gate()
             self.items.append(fault)
             return fault["id"]
@@ -246,7 +251,7 @@ class Plan:
         return next((f[name] for f in self.selected if name in f), None)
 
     def at(self, where, conn, record):
-        """Do what is planned for a named place: `before_head` or `after_head`."""
+        """Do what is planned for a named place: `before_head`, `after_work` or `after_head`."""
         for fault in self.selected:
             if fault.get("gate") == where:
                 record.hold()
@@ -284,8 +289,28 @@ class Plan:
             time.sleep(min(left, 0.05))
         record.go_on()
 
+    def upload_stops(self, conn, record):
+        """Return a function that does what is planned for the n-th byte of the request's body.
+
+        It returns how many bytes may be read before the next stop.
+        """
+        stops = sorted((f[kind], kind.removeprefix("upload_"), f["id"]) for f in self.selected
+                       for kind in ("upload_reset", "upload_hang", "upload_gate", "upload_answer") if kind in f)
+
+        def pause(n):
+            while stops and stops[0][0] <= n:
+                stop = stops.pop(0)
+                if stop[1] == "answer":
+                    raise Unread
+                self._stop(stop, conn, record)
+            return stops[0][0] - n if stops else NO_STOP
+        return pause
+
     def send_body(self, conn, response, record):
         """Send the body, stopping, damaging and slowing it as planned."""
+        if hasattr(response.body, "pieces"):
+            self._send_pieces(conn, response.body, record)
+            return
         position, total = 0, len(response.body)
         stops = [s for s in self.stops if s[0] <= total]
         fd = None
@@ -303,6 +328,17 @@ class Plan:
         finally:
             if fd:
                 fd.close()
+
+    def _send_pieces(self, conn, body, record):
+        position, stops = 0, list(self.stops)
+        for piece in body.pieces(conn, record):
+            while piece:
+                while stops and stops[0][0] <= position:
+                    self._stop(stops.pop(0), conn, record)
+                part = piece[:stops[0][0] - position] if stops else piece
+                conn.send(b"%x\r\n" % len(part) + part + b"\r\n")
+                record.count(len(part))
+                position, piece = position + len(part), piece[len(part):]
 
     def _stop(self, stop, conn, record):
         _, kind, id = stop

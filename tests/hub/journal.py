@@ -4,8 +4,6 @@ import base64
 import threading
 import time
 
-BODY_LIMIT = 1 << 20
-
 
 class Record:
     """What is known about one request and the answer to it."""
@@ -50,11 +48,10 @@ class Record:
     def as_dict(self):
         """Return the record as JSON-ready data."""
         r = self.request
-        body = r.body[:BODY_LIMIT]
         return {
             "n": self.number, "origin": self.origin, "method": r.method, "path": r.path, "query": r.query,
             "target": r.target, "version": r.version, "headers": r.headers, "raw_headers": r.raw_headers,
-            "body_base64": base64.b64encode(body).decode(), "body_length": len(r.body), "status": self.status,
+            "body_base64": base64.b64encode(r.beginning).decode(), "body_length": r.body_length, "status": self.status,
             "response_headers": self.response_headers, "sent": self.sent, "start": self.start, "end": self.end,
             "done": self.end is not None, "held": self.held, "peer_closed": self.peer_closed,
             "connection": self.connection_id, "faults": self.fault_ids,

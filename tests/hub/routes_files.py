@@ -81,7 +81,7 @@ def resolve(ctx, type, raw_id, rest):
         return Response(307, [*known, ("Location", target), ("Content-Type", "text/plain; charset=utf-8")], text)
     headers = [*known, ("X-Linked-Size", str(entry.blob.size)), ("Cache-Control", "no-store")]
     if ctx.quirks["xet"]:
-        cas = ctx.quirks["cas_url"] or ctx.world.cdn_url
+        cas = ctx.quirks["cas_url"] or ctx.world.cas_url
         base = f"{ctx.world.public_url}/api/{type}/{repo.id}/xet-read-token/{commit.sha}"
         headers += [
             ("X-Xet-Hash", entry.blob.xet_hash),
@@ -155,8 +155,8 @@ def xml_error(status, code, message):
     return Response(status, [("Content-Type", "application/xml"), ("Server", "AmazonS3")], body.encode())
 
 
-def cdn(world, request):
-    """Answer a request at the CDN origin."""
+def refusal(world, request):
+    """Return why the CDN refuses a request, or None if its signature is good."""
     if request.method not in ("GET", "HEAD"):
         return xml_error(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
     if "authorization" in request.headers and world.quirks["cdn_refuses_authorization"]:
@@ -169,6 +169,15 @@ def cdn(world, request):
         return xml_error(403, "AccessDenied", "Access denied")
     if int(given.get("Expires", "0")) < time.time():
         return xml_error(403, "AccessDenied", "Request has expired")
+    return None
+
+
+def cdn(world, request):
+    """Answer a request at the CDN origin."""
+    refused = refusal(world, request)
+    if refused:
+        return refused
+    given = dict(parse_qsl(request.query, keep_blank_values=True))
     blob = world.store.blob_of_key(request.path.rpartition("/")[2])
     if blob is None:
         return xml_error(404, "NoSuchKey", "The specified key does not exist.")
@@ -197,7 +206,7 @@ def lfs_batch(ctx, type, raw_id):
     except (ValueError, KeyError, TypeError):
         raise HubError(422, "Invalid LFS batch") from None
     if wanted.get("operation") != "download":
-        raise HubError(403, "Uploads are not offered by this server")
+        raise HubError(422, "The operation must be download or upload")
     here = {e.blob.sha256: e for c in repo.commits.values() for e in c.files.values() if e.lfs}
     objects = []
     for oid, size in oids:

@@ -1,9 +1,9 @@
-"""API routes that are not below one repository: listings, users, collections, papers and the like."""
+"""API routes that are not below one repository: listings, users, organizations and the like."""
 
 import json
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
-from . import access, documents
+from . import access, cards, documents
 from .access import HubError
 from .store import TYPES, iso, object_id
 from .wire import Response
@@ -76,15 +76,23 @@ def whoami(ctx):
     token = ctx.token
     if token is None:
         raise HubError(401, "Invalid username or password.")
-    orgs = [{"type": "org", "id": object_id("org:" + o), "name": o, "fullname": o.title(), "email": None,
+    orgs = [{"type": "org", "id": object_id("org:" + o), "name": o, "email": None,
+             "fullname": ctx.store.fullnames.get(o, o.title()),
              "canPay": False, "isEnterprise": False, "avatarUrl": f"/avatars/{object_id(o)}.svg",
              "roleInOrg": token.role} for o in token.orgs]
+    access_token = {"displayName": "test", "role": token.role, "createdAt": iso(1700000000)}
+    if token.repos is not None:
+        permissions = ["repo.content.read"] + (["repo.write"] if token.role == "write" else [])
+        scoped = [{"entity": {"_id": r.object_id, "type": r.type[:-1], "name": r.id}, "permissions": permissions}
+                  for r in ctx.store.repos.values() if r.id in token.repos]
+        fine = {"canReadGatedRepos": False, "global": [], "scoped": scoped}
+        access_token.update(role="fineGrained", fineGrained=fine)
     return ctx.json({
-        "type": "user", "id": object_id("user:" + token.user), "name": token.user, "fullname": token.user.title(),
+        "type": "user", "id": object_id("user:" + token.user), "name": token.user,
+        "fullname": ctx.store.fullnames.get(token.user, token.user.title()),
         "email": f"{token.user}@example.org", "emailVerified": True, "canPay": False, "periodEnd": None,
         "isPro": False, "avatarUrl": f"/avatars/{object_id(token.user)}.svg", "orgs": orgs,
-        "auth": {"type": "access_token", "accessToken": {
-            "displayName": "test", "role": token.role, "createdAt": iso(1700000000)}},
+        "auth": {"type": "access_token", "accessToken": access_token},
     })
 
 
@@ -96,6 +104,33 @@ def user_names(ctx):
     return names
 
 
+def followers(ctx, name):
+    """Return who follows a user or organization."""
+    return sorted(who for who, whom in ctx.store.follows if whom == name)
+
+
+def following(ctx, name):
+    """Return whom a user follows; organizations are followed too but not listed here."""
+    return sorted(whom for who, whom in ctx.store.follows if who == name and whom not in ctx.store.orgs)
+
+
+def is_followed(ctx, name):
+    """Tell whether the caller follows somebody."""
+    return ctx.token is not None and (ctx.token.user, name) in ctx.store.follows
+
+
+def memberships(ctx, name):
+    """Return the organizations of a user."""
+    found = {o for t in ctx.store.tokens.values() if t.user == name for o in t.orgs}
+    return sorted(found | {o for o, members in ctx.store.orgs.items() if name in members})
+
+
+def organization(ctx, name):
+    """Return an organization as others speak of it."""
+    return {"_id": object_id("org:" + name), "name": name, "fullname": name.title(), "type": "org",
+            "avatarUrl": f"/avatars/{object_id(name)}.svg", "isEnterprise": False, "isVerified": False}
+
+
 def users(ctx, rest):
     """Answer the routes below `/api/users/{name}`."""
     name, verb = unquote(rest[0]), rest[1] if len(rest) > 1 else ""
@@ -105,16 +140,24 @@ def users(ctx, rest):
     if verb == "overview":
         doc = documents.user_document(name)
         counts = {f"num{t.title()}": sum(r.type == t for r in mine) for t in TYPES[:3]}
-        doc.update(counts, numDiscussions=0, numPapers=0, numUpvotes=0, numLikes=0, numFollowers=0, numFollowing=0,
-                   orgs=[], details="", createdAt=iso(1700000000))
+        talks = sum(d["author"]["name"] == name for r in ctx.store.repos.values() for d in r.discussions)
+        likes = sum(name in r.likers for r in ctx.store.repos.values())
+        doc.update(counts, numDiscussions=talks, numPapers=0, numUpvotes=0, numLikes=likes,
+                   numFollowers=len(followers(ctx, name)), numFollowing=len(following(ctx, name)), details="",
+                   isFollowing=is_followed(ctx, name), createdAt=iso(1700000000),
+                   orgs=[organization(ctx, o) for o in memberships(ctx, name)])
         return ctx.json(doc)
     if verb == "likes":
-        rows = [{"createdAt": iso(r.created), "repo": {"name": r.id, "type": r.type[:-1]}}
+        rows = [{"createdAt": r.extra.get("liked_at", {}).get(name, iso(r.created)),
+                 "repo": {"name": r.id, "type": r.type[:-1]}}
                 for r in ctx.store.repos.values() if name in r.likers and access.can_see(ctx.token, r)]
     elif verb in ("followers", "following"):
-        rows = []
+        names = followers(ctx, name) if verb == "followers" else following(ctx, name)
+        rows = [documents.user_document(n, is_followed(ctx, n)) for n in names]
     elif verb == "socials":
         return ctx.json({"socialHandles": {}})
+    elif verb == "avatar":
+        return ctx.json({"avatarUrl": f"/avatars/{object_id(name)}.svg"})
     else:
         raise HubError(404, "Not Found")
     part, links = ctx.page(rows, ctx.quirks["list_page_size"])
@@ -131,69 +174,47 @@ def organizations(ctx, rest):
     if verb == "overview":
         mine = [r for r in ctx.store.repos.values() if r.author == name and access.can_see(ctx.token, r)]
         counts = {f"num{t.title()}": sum(r.type == t for r in mine) for t in TYPES[:3]}
-        return ctx.json({"_id": object_id("org:" + name), "name": name, "fullname": name.title(), "type": "org",
-                         "avatarUrl": f"/avatars/{object_id(name)}.svg", "isEnterprise": False, "isVerified": False,
-                         "details": "", "numUsers": len(members), "numFollowers": 0, **counts})
+        return ctx.json({**organization(ctx, name), "details": "", "numUsers": len(members), "numPapers": 0,
+                         "isFollowing": is_followed(ctx, name), "numFollowers": len(followers(ctx, name)), **counts})
+    if verb == "avatar":
+        return ctx.json({"avatarUrl": f"/avatars/{object_id(name)}.svg"})
+    if verb == "socials":
+        return ctx.json({"socialHandles": {}})
     if verb not in ("members", "followers"):
         raise HubError(404, "Not Found")
-    rows = [documents.user_document(m) for m in members] if verb == "members" else []
+    names = members if verb == "members" else followers(ctx, name)
+    rows = [documents.user_document(n, is_followed(ctx, n)) for n in names]
     part, links = ctx.page(rows, ctx.quirks["list_page_size"])
     return ctx.json(part, links)
 
 
-def collections(ctx, rest):
-    """Answer the collections, or one of them by its slug."""
-    rows = [c for c in ctx.store.collections
-            if not c["private"] or (ctx.token and c["owner"]["name"] in [ctx.token.user, *ctx.token.orgs])]
-    if rest:
-        slug = "/".join(unquote(s) for s in rest)
-        found = next((c for c in rows if c["slug"] == slug), None)
-        if found is None:
-            raise HubError(404, "Collection not found")
-        return ctx.json(found)
-    if owners := ctx.values("owner"):
-        rows = [c for c in rows if c["owner"]["name"] in owners]
-    if items := ctx.values("item"):
-        wanted = [i.partition("/")[2] for i in items]
-        rows = [c for c in rows if any(i["id"] in wanted for i in c["items"])]
-    rows = [{k: v for k, v in c.items() if k != "position"} | {"items": c["items"][:4]} for c in rows]
-    part, links = ctx.page(rows, min(ctx.number("limit", 10) or 1, 100))
-    return ctx.json(part, links)
-
-
-def papers(ctx, rest):
-    """Answer the papers: a search, all of them, or one."""
-    rows = ctx.store.papers
-    if not rest or rest == ["search"]:
-        query = (ctx.param("q") or "").lower()
-        return ctx.json([{"paper": p, "publishedAt": p["publishedAt"], "title": p["title"], "numComments": 0}
-                         for p in rows if query in p["title"].lower()])
-    found = next((p for p in rows if p["id"] == unquote(rest[0])), None)
-    if found is None or len(rest) > 1:
-        raise HubError(404, "Paper not found")
-    return ctx.json(found)
-
-
-def daily_papers(ctx):
-    """Answer the papers of the day."""
-    return ctx.json([{"paper": p, "publishedAt": p["publishedAt"], "title": p["title"], "numComments": 0}
-                     for p in ctx.store.papers])
-
-
 def validate_yaml(ctx):
-    """Answer that a card is valid, or what is wrong with it."""
+    """Answer that a card is valid, or what is wrong with it: by JSON or a form, in JSON or as text."""
+    request = ctx.request
     try:
-        text = json.loads(ctx.request.body)["content"]
-    except (ValueError, KeyError, TypeError):
-        return ctx.json({"errors": [{"message": '"content" is required'}], "warnings": []}, status=400)
-    if not text.startswith("---\n"):
-        return ctx.json({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
-    return ctx.json({"errors": [], "warnings": []})
+        form = "urlencoded" in request.headers.get("content-type", "")
+        given = dict(parse_qsl(request.body.decode(), keep_blank_values=True)) if form else json.loads(request.body)
+        errors, warnings = cards.check(given["content"], given.get("repoType") or "model")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        errors, warnings = ['"content" is required'], []
+    status = 400 if errors else 200
+    if request.headers.get("accept") == "text/plain":
+        text = "".join(f"- Error: {e}\n" for e in errors) + "".join(f"- Warning: {w}\n" for w in warnings)
+        return Response(status, [("Content-Type", "text/plain; charset=utf-8")], text.encode())
+    rows = {"errors": [{"message": e} for e in errors], "warnings": [{"message": w} for w in warnings]}
+    return ctx.json(rows, status=status)
 
 
 def harnesses(ctx):
     """Answer the registry of coding agents that newer clients ask for."""
     return ctx.json({"standardEnvVars": ["AI_AGENT", "AGENT"], "harnesses": {}})
+
+
+def tasks(ctx):
+    """Answer the tasks that models can be for, of which clients read the names and the example models."""
+    return ctx.json({name: {"id": name, "label": name.replace("-", " ").title(), "models": [],
+                            "widgetModels": [f"acme/{name}"]}
+                     for name in ("fill-mask", "summarization", "text-classification", "text-generation")})
 
 
 def fixed_page(ctx):

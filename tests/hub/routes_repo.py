@@ -3,11 +3,9 @@
 import base64
 import difflib
 import json
-import secrets
-import time
 from urllib.parse import parse_qsl, unquote
 
-from . import access, documents
+from . import access, documents, routes_cas
 from .access import HubError
 from .routes_files import decode_path, split_revision
 from .store import iso, object_id
@@ -132,14 +130,8 @@ def commits(ctx, rest):
                     [*links, ("X-Total-Count", str(len(chain)))])
 
 
-def compare(ctx, rest):
-    """Answer the difference of two revisions named `a..b` as text."""
-    spec = decode_path(rest)
-    left, dots, right = spec.partition("...") if "..." in spec else spec.partition("..")
-    if not dots:
-        right, left = spec, None
-    new = ctx.find_commit(right)
-    old = ctx.find_commit(left) if left else ctx.repo.commits.get(new.parents[0]) if new.parents else None
+def difference(old, new):
+    """Return the difference of two commits as text; `old` may be None."""
     before, after, out = old.files if old else {}, new.files, []
     for path in sorted(set(before) | set(after)):
         a, b = before.get(path), after.get(path)
@@ -149,7 +141,18 @@ def compare(ctx, rest):
                  if e else [] for e in (a, b)]
         out.append(f"diff --git a/{path} b/{path}\n")
         out += difflib.unified_diff(*texts, f"a/{path}" if a else "/dev/null", f"b/{path}" if b else "/dev/null")
-    return Response(200, [("Content-Type", "text/plain; charset=utf-8")], "".join(out).encode())
+    return "".join(out)
+
+
+def compare(ctx, rest):
+    """Answer the difference of two revisions named `a..b` as text."""
+    spec = decode_path(rest)
+    left, dots, right = spec.partition("...") if "..." in spec else spec.partition("..")
+    if not dots:
+        right, left = spec, None
+    new = ctx.find_commit(right)
+    old = ctx.find_commit(left) if left else ctx.repo.commits.get(new.parents[0]) if new.parents else None
+    return Response(200, [("Content-Type", "text/plain; charset=utf-8")], difference(old, new).encode())
 
 
 def treesize(ctx, rest):
@@ -171,13 +174,14 @@ def lfs_files(ctx, rest):
         raise HubError(401, "Invalid username or password.")
     if token.role != "write" or ctx.repo.author not in [token.user, *token.orgs]:
         raise HubError(403, "Forbidden: you must have write access to this repository")
-    rows = {}
-    for commit in ctx.repo.commits.values():
-        for path, e in commit.files.items():
-            if e.lfs:
-                rows[e.blob.sha256] = {
-                    "fileOid": object_id(e.blob.sha256), "filename": path, "oid": e.blob.sha256,
-                    "pushedAt": iso(e.commit.date), "ref": "refs/heads/main", "size": e.blob.size}
+    rows, repo = {}, ctx.repo
+    for ref in sorted(repo.refs, key=lambda name: name != "refs/heads/main"):
+        for commit in repo.history(repo.commits[repo.refs[ref]]):
+            for path, e in commit.files.items():
+                if e.lfs and e.blob.sha256 in ctx.store.blobs.by_sha256:
+                    rows.setdefault(e.blob.sha256, {
+                        "fileOid": object_id(e.blob.sha256), "filename": path, "oid": e.blob.sha256,
+                        "pushedAt": iso(e.commit.date), "ref": ref, "size": e.blob.size})
     part, links = ctx.page(list(rows.values()), min(ctx.number("limit", 1000) or 1, 1000))
     return ctx.json(part, links)
 
@@ -199,43 +203,6 @@ def auth_check(ctx, rest):
     return Response(200, [("Content-Type", "text/plain; charset=utf-8")], b"OK")
 
 
-def xet_read_token(ctx, rest):
-    """Answer a token for the chunk storage, in headers and body alike."""
-    access.check_gate(ctx.token, ctx.repo)
-    rev, _ = split_revision(rest or ["main"])
-    ctx.find_commit(rev)
-    expires = int(time.time()) + 3600
-    token = "xet_" + secrets.token_hex(20)
-    cas = ctx.quirks["cas_url"] or ctx.world.cdn_url
-    return ctx.json({"casUrl": cas, "accessToken": token, "exp": expires},
-                    [("X-Xet-Cas-Url", cas), ("X-Xet-Access-Token", token), ("X-Xet-Token-Expiration", str(expires))])
-
-
-def discussions(ctx, rest):
-    """Answer the discussions of a repository, or one of them."""
-    if not rest:
-        start = ctx.number("p", 0) * 50
-        rows = ctx.repo.discussions
-        if (kind := ctx.param("type")) in ("pull_request", "discussion"):
-            rows = [d for d in rows if d["isPullRequest"] == (kind == "pull_request")]
-        if (status := ctx.param("status")) in ("open", "closed"):
-            rows = [d for d in rows if (d["status"] == "open") == (status == "open")]
-        if author := ctx.param("author"):
-            rows = [d for d in rows if d["author"]["name"] == author]
-        page = [{k: v for k, v in d.items() if k not in ("events", "changes", "diff")} for d in rows[start:start + 50]]
-        closed = sum(d["status"] != "open" for d in ctx.repo.discussions) if start == 0 else None
-        return ctx.json({"discussions": page, "count": len(rows), "start": start, "numClosedDiscussions": closed})
-    found = next((d for d in ctx.repo.discussions if str(d["num"]) == unquote(rest[0])), None)
-    if found is None or len(rest) > 1:
-        raise HubError(404, "Discussion not found")
-    return ctx.json(found if ctx.param("diff") else {k: v for k, v in found.items() if k != "diff"})
-
-
-def runtime(ctx, rest):
-    """Answer the runtime state of a Space."""
-    if ctx.repo.type != "spaces":
-        raise HubError(404, "Not Found")
-    return ctx.json(documents.info(ctx, ctx.repo, ctx.repo.head())["runtime"])
 
 
 def leaderboard(ctx, rest):
@@ -246,13 +213,13 @@ def leaderboard(ctx, rest):
 VERBS = {
     "revision": info, "tree": tree, "paths-info": paths_info, "refs": refs, "commits": commits, "compare": compare,
     "treesize": treesize, "lfs-files": lfs_files, "scan": scan, "likers": likers, "auth-check": auth_check,
-    "xet-read-token": xet_read_token, "discussions": discussions, "runtime": runtime, "leaderboard": leaderboard,
+    "xet-read-token": routes_cas.read_token, "xet-write-token": routes_cas.write_token, "leaderboard": leaderboard,
 }
 POSTED = {"paths-info"}
 OPEN_WHEN_DISABLED = {"revision", "discussions"}
 RESERVED = set(VERBS) | {
-    "branch", "tag", "super-squash", "preupload", "commit", "settings", "like", "user-access-request",
+    "branch", "tag", "super-squash", "preupload", "commit", "settings", "like", "user-access-request", "discussions",
     "xet-write-token", "duplicate", "secrets", "variables", "hardware", "sleeptime", "pause", "restart", "storage",
     "volumes", "dev-mode", "logs", "events", "metrics", "replicas", "parquet", "sql-console", "jwt", "notebook",
-    "resource-group",
+    "resource-group", "runtime",
 }

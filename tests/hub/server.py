@@ -8,7 +8,7 @@ import time
 import traceback
 from email.utils import formatdate
 
-from .faults import Plan, alter, replace
+from .faults import Plan, Unread, alter, replace
 from .wire import REASONS, Abandon, Connection, PeerGone, Response
 
 
@@ -28,6 +28,8 @@ class Origin:
         self.lock = threading.Lock()
         self.listening = False
         self.tls = None
+        self.directory = None
+        self.digests = False
 
     @property
     def url(self):
@@ -136,9 +138,18 @@ class Origin:
             gone = True
             raise
         finally:
+            request.drop_spool()
             record.finish(gone)
 
+    def _read_body(self, conn, request, record, plan):
+        try:
+            conn.read_body(request, self.directory, plan.upload_stops(conn, record), self.digests)
+        except Unread:
+            return False
+        return True
+
     def _send_answer(self, conn, request, record, plan):
+        whole = self._read_body(conn, request, record, plan)
         plan.pause(plan.sum("delay_head"), conn, record)
         plan.at("before_head", conn, record)
         raw = plan.first("raw")
@@ -159,12 +170,13 @@ class Origin:
             except Exception:
                 traceback.print_exc()
                 response = Response(500, [("Content-Type", "application/json")], b'{"error":"Internal Error"}')
+        plan.at("after_work", conn, record)
         for fault in plan.selected:
             alter(fault, response)
         keep = request.version != "HTTP/1.0" and request.headers.get("connection", "").lower() != "close"
         if plan.first("close") or (response.length is None and not response.chunked and request.method != "HEAD"):
             keep = False
-        if response.length not in ("auto", None, len(response.body)):
+        if response.length not in ("auto", None, len(response.body)) or not whole:
             keep = False
         self._send_head(conn, request, response, record, plan, keep)
         plan.at("after_head", conn, record)

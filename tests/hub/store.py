@@ -41,6 +41,7 @@ class Entry:
     oid: str = ""
     pointer: bytes = b""
     commit: object = None
+    mode: str = "100644"
 
     def __post_init__(self):
         """Compute the pointer text and the git id."""
@@ -60,7 +61,7 @@ class Entry:
 
 @dataclass(eq=False)
 class Commit:
-    """One commit: the complete table of files, and the tree ids of all folders."""
+    """One commit: the complete table of files, the tree ids of all folders, and git's object text (`raw`)."""
 
     sha: str
     files: dict
@@ -72,6 +73,7 @@ class Commit:
     date: float
     index: int = 0
     memory: dict = field(default_factory=dict)
+    raw: bytes = b""
 
     def remembered(self, key, make):
         """Return what `make()` returned the first time; commits never change, so derived tables are kept."""
@@ -104,6 +106,7 @@ class Repo:
     commits: dict = field(default_factory=dict)
     created: float = field(default_factory=time.time)
     grants: set = field(default_factory=set)
+    stored: set = field(default_factory=set)
     likes: int = 0
     likers: list = field(default_factory=list)
     downloads: int = 0
@@ -111,6 +114,7 @@ class Repo:
     discussions: list = field(default_factory=list)
     serial: int = 0
     storage: tuple = (0, 0)
+    mirror: object = None
 
     @property
     def object_id(self):
@@ -161,8 +165,8 @@ class Repo:
         return chain
 
 
-def build_trees(files):
-    """Return {folder: tree sha1} for a table of files; the root folder is the empty string."""
+def tree_objects(files):
+    """Return {folder: (tree sha1, text of git's tree object)} for a table of files; the root is the empty string."""
     children = {"": {}}
     for path, entry in files.items():
         parts = path.split("/")
@@ -171,19 +175,24 @@ def build_trees(files):
             children[parent].setdefault(name, None)
             children.setdefault("/".join(parts[:depth + 1]), {})
         children["/".join(parts[:-1])][parts[-1]] = entry
-    oids = {}
+    trees = {}
     for folder in sorted(children, key=lambda d: d.count("/") + bool(d), reverse=True):
         rows = []
         for name, entry in children[folder].items():
             if entry is None:
-                oid = oids[f"{folder}/{name}" if folder else name]
+                oid = trees[f"{folder}/{name}" if folder else name][0]
                 rows.append((name + "/", b"40000 %s\0" % name.encode() + bytes.fromhex(oid)))
             else:
-                rows.append((name, b"100644 %s\0" % name.encode() + bytes.fromhex(entry.oid)))
+                rows.append((name, b"%s %s\0" % (entry.mode.encode(), name.encode()) + bytes.fromhex(entry.oid)))
         rows.sort(key=lambda row: row[0].encode())
         body = b"".join(row[1] for row in rows)
-        oids[folder] = hashlib.sha1(b"tree %d\0" % len(body) + body).hexdigest()
-    return oids
+        trees[folder] = hashlib.sha1(b"tree %d\0" % len(body) + body).hexdigest(), body
+    return trees
+
+
+def build_trees(files):
+    """Return {folder: tree sha1} for a table of files; the root folder is the empty string."""
+    return {folder: oid for folder, (oid, _) in tree_objects(files).items()}
 
 
 @dataclass(eq=False)
@@ -208,9 +217,23 @@ class Store:
         self.aliases = {}
         self.tokens = {}
         self.orgs = {}
+        self.fullnames = {}
+        self.private_orgs = set()
+        self.buckets = {}
         self.collections = []
         self.papers = []
+        self.notifications = {}
+        self.attachments = {}
+        self.follows = set()
+        self.preferences = {}
+        self.webhooks = {}
+        self.webhook_count = 0
+        self.jobs = {}
+        self.scheduled_jobs = {}
+        self.scheduled_count = 0
+        self.endpoints = {}
         self.lock = threading.RLock()
+        self.latest = None  # a number: no commit has the second of another one
         self.serial = 0
 
     def create_repo(self, type, id, private=False, gated=False, init=True, **extra):
@@ -266,12 +289,19 @@ class Store:
             lfs = blob.size > LFS_LIMIT or any(fnmatch.fnmatch(name, "*." + p) for p in LFS_PATTERNS)
         return Entry(blob, lfs)
 
-    def commit(self, repo, branch, files, delete, message, author=None, date=None, parent=None):
-        """Add a commit to a ref and return it; `delete` takes paths and folders."""
+    def now(self):
+        """Return the time of a new commit."""
+        if self.latest is None:
+            return time.time()
+        self.latest = max(self.latest + 1, time.time())
+        return self.latest
+
+    def commit(self, repo, branch, files, delete, message, author=None, date=None, parent=None, root=False):
+        """Add a commit to a ref and return it; `delete` takes paths and folders, `root` gives it no parent."""
         with self.lock:
             ref = branch if branch.startswith("refs/") else "refs/heads/" + branch
-            base = repo.commits.get(parent or repo.refs.get(ref))
-            if base is None and ref != "refs/heads/main" and repo.head():
+            base = None if root else repo.commits.get(parent or repo.refs.get(ref))
+            if base is None and not root and ref != "refs/heads/main" and repo.head():
                 base = repo.head()
             table = dict(base.files) if base else {}
             for gone in delete:
@@ -286,14 +316,14 @@ class Store:
                 changed.append(entry)
             dirs = build_trees(table)
             author = author or repo.author or "hub"
-            date = time.time() if date is None else date
+            date = self.now() if date is None else date
             who = f"{author} <{author}@users.noreply.huggingface.co> {int(date)} +0000"
             parents = [base.sha] if base else []
             text = f"tree {dirs['']}\n" + "".join(f"parent {p}\n" for p in parents)
             raw = (text + f"author {who}\ncommitter {who}\n\n{message}\n").encode()
             sha = hashlib.sha1(b"commit %d\0" % len(raw) + raw).hexdigest()
             title, _, rest = message.partition("\n")
-            commit = Commit(sha, table, dirs, parents, title, rest.strip(), author, date, len(repo.commits))
+            commit = Commit(sha, table, dirs, parents, title, rest.strip(), author, date, len(repo.commits), raw=raw)
             for entry in changed:
                 entry.commit = commit
             repo.commits[sha] = commit

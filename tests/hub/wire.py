@@ -5,22 +5,27 @@ damage answers at given bytes, so requests are parsed and responses are written 
 """
 
 import fcntl
+import hashlib
 import os
 import select
 import socket
 import ssl
 import struct
+import tempfile
 import termios
 import time
 from dataclasses import dataclass, field
 
 MAX_HEAD = 4 << 20
+BODY_IN_MEMORY = 1 << 20
+PORTION = 256 << 10
 REASONS = {
-    200: "OK", 204: "No Content", 206: "Partial Content", 301: "Moved Permanently", 302: "Found", 303: "See Other",
-    304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request",
+    200: "OK", 201: "Created", 204: "No Content", 206: "Partial Content", 301: "Moved Permanently", 302: "Found",
+    303: "See Other", 304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request",
     401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 409: "Conflict",
-    412: "Precondition Failed", 416: "Range Not Satisfiable", 429: "Too Many Requests",
-    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+    411: "Length Required", 412: "Precondition Failed", 413: "Payload Too Large", 416: "Range Not Satisfiable",
+    422: "Unprocessable Entity", 429: "Too Many Requests", 500: "Internal Server Error", 501: "Not Implemented",
+    502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
 }
 
 
@@ -34,15 +39,21 @@ class Abandon(Exception):
 
 @dataclass(eq=False)
 class Request:
-    """One parsed request; `target` is the raw request target."""
+    """One parsed request; `target` is the raw request target.
+
+    A body of more than a megabyte is kept in the file `spool`, and `beginning` is its first megabyte.
+    """
 
     method: str
     target: str
     version: str
     raw_headers: list
-    body: bytes = b""
     headers: dict = field(default_factory=dict)
     peer: tuple = None
+    beginning: bytes = b""
+    body_length: int = 0
+    spool: str = None
+    sha256: str = None
 
     def __post_init__(self):
         """Index the headers by lower-case name, joining repeated ones."""
@@ -50,6 +61,24 @@ class Request:
             low = name.lower()
             self.headers[low] = f"{self.headers[low]}, {value}" if low in self.headers else value
         self.path, _, self.query = self.target.partition("?")
+
+    @property
+    def body(self):
+        """Return the whole body, which is read from its file if it is large."""
+        if self.spool is None:
+            return self.beginning
+        with open(self.spool, "rb") as f:
+            return f.read()
+
+    def take_spool(self):
+        """Return the file of a large body or None; the file then belongs to the caller."""
+        path, self.spool = self.spool, None
+        return path
+
+    def drop_spool(self):
+        """Remove the file of a large body that nobody has taken."""
+        if path := self.take_spool():
+            os.unlink(path)
 
 
 @dataclass(eq=False)
@@ -98,6 +127,38 @@ def body_bytes(body, start, length):
     return body[start:start + length]
 
 
+class _Sink:
+    """Takes the body of a request: the beginning into memory, and everything into a file once it is large."""
+
+    def __init__(self, request, directory, digest):
+        """Start empty."""
+        self.request, self.directory, self.file = request, directory, None
+        self.digest = hashlib.sha256() if digest else None
+
+    def write(self, data):
+        """Add bytes."""
+        request = self.request
+        if self.digest:
+            self.digest.update(data)
+        room = BODY_IN_MEMORY - len(request.beginning)
+        if self.file is None and len(data) > room:
+            fd, request.spool = tempfile.mkstemp(prefix="request-", dir=self.directory)
+            self.file = os.fdopen(fd, "wb")
+            self.file.write(request.beginning)
+        if self.file:
+            self.file.write(data)
+        if room:
+            request.beginning += data[:room]
+        request.body_length += len(data)
+
+    def close(self):
+        """Finish the file and the digest."""
+        if self.file:
+            self.file.close()
+        if self.digest:
+            self.request.sha256 = self.digest.hexdigest()
+
+
 class Connection:
     """A client connection with its own read buffer."""
 
@@ -123,18 +184,24 @@ class Connection:
         line, _, self.buffer = self.buffer.partition(b"\n")
         return line.rstrip(b"\r")
 
-    def _take(self, n):
-        parts, have = [self.buffer[:n]], min(len(self.buffer), n)
-        self.buffer = self.buffer[n:]
-        while have < n:
-            self._fill()
-            part, self.buffer = self.buffer[:n - have], self.buffer[n - have:]
-            parts.append(part)
-            have += len(part)
-        return b"".join(parts)
+    def _some(self, most):
+        """Return between 1 and `most` bytes, those that are there first."""
+        if not self.buffer:
+            try:
+                data = self.sock.recv(min(most, PORTION))
+            except OSError:
+                data = b""
+            if not data:
+                raise PeerGone
+            return data
+        part, self.buffer = self.buffer[:most], self.buffer[most:]
+        return part
 
     def read_request(self):
-        """Return the next request, or None if the client closed between requests."""
+        """Return the head of the next request, or None if the client closed between requests.
+
+        The body is read by `read_body`, so that a test can see a request whose body is still under way.
+        """
         while (end := self.buffer.find(b"\r\n\r\n")) < 0:
             if len(self.buffer) > MAX_HEAD:
                 raise PeerGone
@@ -151,20 +218,35 @@ class Connection:
         for line in lines[1:]:
             name, _, value = line.partition(":")
             headers.append((name, value.strip(" \t")))
-        request = Request(parts[0], parts[1], parts[2], headers, peer=self.peer)
+        return Request(parts[0], parts[1], parts[2], headers, peer=self.peer)
+
+    def read_body(self, request, directory, pause, digest=False):
+        """Read the body of a request; `pause(n)` is called when exactly n bytes have been read and says how many
+        bytes may follow before it must be called again. With `digest` the sha256 is computed on the way.
+        """
+        chunked = "chunked" in request.headers.get("transfer-encoding", "").lower()
+        length = int(request.headers.get("content-length", "0") or 0)
+        allowed = pause(0)
+        if not chunked and not length:
+            return
         if request.headers.get("expect", "").lower() == "100-continue":
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if "chunked" in request.headers.get("transfer-encoding", "").lower():
-            body = bytearray()
-            while size := int(self._line().split(b";")[0], 16):
-                body += self._take(size)
-                self._line()
-            while self._line():
+        sink = _Sink(request, directory, digest)
+        try:
+            left = int(self._line().split(b";")[0], 16) if chunked else length
+            while left:
+                data = self._some(min(left, allowed))
+                sink.write(data)
+                left, allowed = left - len(data), allowed - len(data)
+                if not allowed:
+                    allowed = pause(request.body_length)
+                if chunked and not left:
+                    self._line()
+                    left = int(self._line().split(b";")[0], 16)
+            while chunked and self._line():
                 pass
-            request.body = bytes(body)
-        elif length := int(request.headers.get("content-length", "0") or 0):
-            request.body = self._take(length)
-        return request
+        finally:
+            sink.close()
 
     def send(self, data):
         """Send all bytes and return their number; raise PeerGone if the client left."""

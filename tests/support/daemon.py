@@ -83,7 +83,11 @@ class Daemon:
         if hub is not None:
             base["upstream"] = {
                 "url": hub.url,
-                "redirect_hosts": [urlsplit(hub.cdn_url).netloc],
+                "redirect_hosts": [urlsplit(hub.cdn_url).netloc, urlsplit(hub.cas_url).netloc],
+                "upload_hosts": [urlsplit(hub.s3_url).netloc],
+                "endpoints_url": hub.endpoints_url,
+                "catalog_url": hub.endpoints_url,
+                "viewer_url": hub.viewer_url,
                 "allow_private_addresses": True,
             }
         self.config = merged(base, config)
