@@ -571,22 +571,70 @@ static int run_drop_docs(struct conn *c, void *arg, struct error *err)
         return query_run(&q, err);
 }
 
-int index_drop_docs(struct index *ix, int64_t repo, struct slice key_prefix, struct error *err)
+/* The first key after all that begin with the prefix: its last byte counted up.  NULL if there is
+ * none (a prefix of bytes 0xff), or no memory. */
+static char *key_after(struct slice prefix, size_t *ret_len)
 {
-        scoped(free_ptr) char *to = slice_dup(key_prefix);
-        size_t n = key_prefix.len;
+        char *to = slice_dup(prefix);
+        size_t n = prefix.len;
 
-        if (!to)
-                return error_set(err, ERR_NOMEM, "no memory for a key");
-        /* The first key after all that begin with the prefix: its last byte counted up. */
-        while (n > 0 && (unsigned char)to[n - 1] == 0xff)
+        while (to && n > 0 && (unsigned char)to[n - 1] == 0xff)
                 n--;
-        if (n == 0) {
-                if (key_prefix.len > 0)
-                        return error_set(err, ERR_INTERNAL, "a key prefix of bytes 0xff");
-                return index_write(ix, run_forget_docs, &repo, err);
+        if (!to || n == 0) {
+                free(to);
+                return NULL;
         }
         to[n - 1]++;
+        *ret_len = n;
+        return to;
+}
+
+int index_drop_docs(struct index *ix, int64_t repo, struct slice key_prefix, struct error *err)
+{
+        scoped(free_ptr) char *to = NULL;
+        size_t n = 0;
+
+        if (key_prefix.len == 0)
+                return index_write(ix, run_forget_docs, &repo, err);
+        to = key_after(key_prefix, &n);
+        if (!to)
+                return error_set(err, ERR_INTERNAL, "a key prefix that cannot be counted up");
         return index_write(ix, run_drop_docs,
                            &(struct drop_docs){ repo, key_prefix, slice_of(to, n) }, err);
+}
+
+static int drop_prefix(struct conn *c, int64_t repo, struct slice prefix, struct error *err)
+{
+        scoped(free_ptr) char *to = NULL;
+        size_t n = 0;
+
+        to = key_after(prefix, &n);
+        if (!to)
+                return error_set(err, ERR_INTERNAL, "a key prefix that cannot be counted up");
+        return run_drop_docs(c, &(struct drop_docs){ repo, prefix, slice_of(to, n) }, err);
+}
+
+static int run_untrue(struct conn *c, void *arg, struct error *err)
+{
+        const struct index_untrue *u = arg;
+        struct set_visibility unknown = { .repo = u->repo, .v = VIS_UNKNOWN };
+        int64_t repo = u->repo;
+
+        if (u->everything && run_forget_repo(c, &repo, err) < 0)
+                return -1;
+        if (u->refs && !u->everything && run_for_repo(c, SQL_FORGET_REFS, repo, err) < 0)
+                return -1;
+        if (u->visibility && run_set_visibility(c, &unknown, err) < 0)
+                return -1;
+        for (size_t i = 0; i < u->n_prefixes; i++)
+                if (drop_prefix(c, repo, u->prefixes[i], err) < 0)
+                        return -1;
+        return 0;
+}
+
+int index_untrue(struct index *ix, const struct index_untrue *what, struct error *err)
+{
+        struct index_untrue copy = *what;
+
+        return index_write(ix, run_untrue, &copy, err);
 }

@@ -114,6 +114,10 @@ must_use int index_list_files(struct index *ix, int64_t commit, struct slice fol
                               struct slice after, size_t limit, struct file_row **ret_rows,
                               size_t *ret_n, struct error *err);
 void file_rows_free(struct file_row *rows, size_t n);
+/* The sha256 of every large file that commits of this repository name and those of no other do.
+ * Reads the whole index: for what happens rarely.  The caller frees *ret. */
+must_use int index_own_objects(struct index *ix, int64_t repo, struct digest **ret, size_t *ret_n,
+                               struct error *err);
 
 /* ---- documents ---- */
 struct doc_row {
@@ -134,6 +138,19 @@ must_use int index_put_doc(struct index *ix, struct slice key, int64_t repo,
 /* Drops the documents of a repository whose key begins with prefix ("" = all). */
 must_use int index_drop_docs(struct index *ix, int64_t repo, struct slice key_prefix,
                              struct error *err);
+
+/*
+ * What a write upstream made untrue, in one transaction.  `repo` 0: documents of no repository.
+ */
+struct index_untrue {
+        int64_t repo;
+        bool everything;              /* refs, commits, files and documents of the repository */
+        bool refs;                    /* its refs */
+        bool visibility;              /* who may see it: unknown again */
+        const struct slice *prefixes; /* its documents whose keys begin so */
+        size_t n_prefixes;
+};
+must_use int index_untrue(struct index *ix, const struct index_untrue *what, struct error *err);
 
 /* ---- blobs; storage-internal, see store.h ---- */
 struct blob_row {

@@ -325,3 +325,47 @@ int index_list_files(struct index *ix, int64_t commit, struct slice folder, bool
         *ret_n = l.n;
         return 0;
 }
+
+static int add_object(struct query *q, struct digest **v, size_t *n, size_t *cap, struct error *err)
+{
+        struct slice bytes = query_col_bytes(q, 0);
+        struct digest d = { .algo = DIGEST_SHA256 };
+
+        if (bytes.len != digest_len(&d))
+                return 0;
+        if (*n == *cap) {
+                size_t more = *cap ? *cap * 2 : 64;
+                struct digest *grown = realloc(*v, more * sizeof(*grown));
+
+                if (!grown)
+                        return error_set(err, ERR_NOMEM, "no memory for a list of objects");
+                *v = grown;
+                *cap = more;
+        }
+        memcpy(d.bytes, bytes.ptr, bytes.len);
+        (*v)[(*n)++] = d;
+        return 0;
+}
+
+int index_own_objects(struct index *ix, int64_t repo, struct digest **ret, size_t *ret_n,
+                      struct error *err)
+{
+        struct conn *c = index_reader(ix, err);
+        scoped(free_ptr) struct digest *v = NULL;
+        size_t n = 0, cap = 0;
+        int r;
+
+        if (!c)
+                return -1;
+        scoped(query_end) struct query q = query_begin(c, SQL_LIST_OWN_OBJECTS);
+
+        query_int(&q, repo);
+        while ((r = query_step(&q, err)) > 0)
+                if (add_object(&q, &v, &n, &cap, err) < 0)
+                        return -1;
+        if (r < 0)
+                return -1;
+        *ret = take(v);
+        *ret_n = n;
+        return 0;
+}

@@ -34,6 +34,7 @@ struct partial {
         bool stored;   /* has a name in staging and may be published */
         bool listed;   /* in store->partials */
         bool verified; /* the digest matched */
+        bool unread;   /* see partial_set_unread */
         bool finished; /* partial_commit was called */
         struct list_node node;
 
@@ -492,6 +493,11 @@ int partial_write(struct partial *p, uint64_t offset, const void *bytes, size_t 
         return 0;
 }
 
+void partial_push(struct partial *p, uint64_t offset, uint64_t n)
+{
+        (void)sync_file_range(p->fd, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);
+}
+
 /* ---- hashing ---- */
 
 /* The sums of chunks that ended between the two positions are of use to checkpoints. */
@@ -672,6 +678,11 @@ static int finish_digest(struct partial *p, struct digest *ret, struct error *er
         return 0;
 }
 
+void partial_set_unread(struct partial *p)
+{
+        p->unread = true;
+}
+
 /* W3. */
 int partial_verify(struct partial *p, struct error *err)
 {
@@ -687,7 +698,8 @@ int partial_verify(struct partial *p, struct error *err)
                 p->verified = true;
                 return 0;
         }
-        store_taint(p->store, &p->want);
+        if (!p->unread)
+                store_taint(p->store, &p->want);
         return error_set(err, ERR_CORRUPT, "the content of %s has digest %s", DIGEST_STR(&p->want),
                          DIGEST_STR(&found));
 }

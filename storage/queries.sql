@@ -88,6 +88,14 @@ WHERE excluded.type <> 0;
 SELECT path, type, oid, size, lfs, pointer_size, xet
 FROM files WHERE commit_id = ?1 AND path >= ?2 ORDER BY path;
 
+-- A scan of every file of the index; for what happens rarely.
+-- @list_own_objects
+SELECT f.lfs FROM commits c JOIN files f ON f.commit_id = c.id
+WHERE c.repo_id = ?1 AND f.lfs IS NOT NULL
+EXCEPT
+SELECT f.lfs FROM commits c JOIN files f ON f.commit_id = c.id
+WHERE c.repo_id <> ?1 AND f.lfs IS NOT NULL;
+
 -- ---- documents ----
 
 -- @find_doc

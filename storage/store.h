@@ -104,6 +104,9 @@ uint64_t partial_have_bytes(struct partial *p);
  * size.  After another failure the range may be written again. */
 must_use int partial_write(struct partial *p, uint64_t offset, const void *bytes, size_t n,
                            struct error *err);
+/* Has the disk begin with these bytes, so that the sync of a large file at partial_commit finds
+ * little to wait for.  A hint. */
+void partial_push(struct partial *p, uint64_t offset, uint64_t n);
 
 /*
  * The digest runs over the contiguous prefix.  partial_hash feeds bytes that the caller still has
@@ -142,6 +145,9 @@ must_use int partial_verify(struct partial *p, struct error *err);
  */
 must_use int partial_commit(struct partial *p, struct blob **ret_blob, bool *ret_verified,
                             struct error *err);
+/* Nobody is given bytes of it before it is verified (an upload): if its digest turns out wrong, no
+ * client can hold any of them, and the digest is not tainted. */
+void partial_set_unread(struct partial *p);
 /* Closes.  Without a commit before: checkpoints, and the staging file stays for the next
  * partial_open.  After partial_commit: only closes, whatever its outcome was. */
 void partial_close(struct partial **p);
