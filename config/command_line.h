@@ -4,6 +4,9 @@
  *
  *   hubcached [serve] [--config FILE] [--OPTION VALUE | --OPTION=VALUE]...
  *   hubcached check-config [FILE] [--print | --print-default]
+ *   hubcached client add NAME --pool POOL [--repo PATTERN]... [--verb VERB]...
+ *   hubcached client list [--json] | remove NAME | rotate NAME
+ *   hubcached tokens [--json]
  *   hubcached --help | --version
  */
 #pragma once
@@ -16,8 +19,19 @@ enum command {
         COMMAND_PRINT_CONFIG,  /* load, print what is in force */
         COMMAND_PRINT_DEFAULT, /* print the commented example file */
         COMMAND_PRINT_TABLE,   /* print the table of options as Markdown */
+        COMMAND_CLIENT_ADD,    /* the local clients, see access_edit.h */
+        COMMAND_CLIENT_LIST,
+        COMMAND_CLIENT_REMOVE,
+        COMMAND_CLIENT_ROTATE,
+        COMMAND_TOKENS, /* ask the running daemon how its tokens are */
         COMMAND_HELP,
         COMMAND_VERSION,
+};
+
+/* Words from argv, borrowed. */
+struct command_words {
+        const char **v;
+        size_t n;
 };
 
 struct command_line {
@@ -25,6 +39,11 @@ struct command_line {
         const char *file; /* --config or the operand of check-config; borrowed from argv, or NULL */
         struct config_setting *settings;
         size_t n_settings;
+
+        /* of the client commands and of tokens */
+        const char *name, *pool; /* borrowed, or NULL */
+        struct command_words repos, verbs;
+        bool json;
 };
 
 /* 0, or -1 with what is wrong in errors.  *ret must be released with command_line_done either way.

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "yaml_file.h"
 
-enum { FILE_BYTES_MAX = 1 << 20, SHOWN_BYTES_MAX = 80 };
+enum { SHOWN_BYTES_MAX = 80 };
 
 static void *field_of(struct config *config, const struct option *o)
 {
@@ -66,8 +66,7 @@ void config_errors_done(struct config_errors *errors)
         *errors = (struct config_errors)CONFIG_ERRORS_INIT;
 }
 
-/* Untrusted text for an error: cut, and without bytes that a terminal would obey. */
-static void add_shown(struct buf *out, struct slice text)
+void config_add_shown(struct buf *out, struct slice text)
 {
         struct slice cut = slice_cut(text, SHOWN_BYTES_MAX);
 
@@ -106,6 +105,7 @@ static void add_expected(const struct option *o, struct buf *out)
                 [OPTION_URL] = "http:// or https:// with a host, and a port if need be",
                 [OPTION_ADDRESS] = "host:port, such as 127.0.0.1:8090, [::]:8090 or cache.lan:8090",
                 [OPTION_LIST] = "host names, \"*.name\" for all names below, or \"*\"",
+                [OPTION_PATHS] = "absolute paths, or two joined by \":\"",
                 [OPTION_CHOICE] = "one of",
         };
 
@@ -126,7 +126,7 @@ static void refuse(struct config_errors *errors, const char *place, const struct
         scoped(buf_done) struct buf line = BUF_INIT(1024);
 
         buf_add_str(&line, "got ");
-        add_shown(&line, text);
+        config_add_shown(&line, text);
         buf_add_str(&line, ", expected ");
         add_expected(o, &line);
         config_errors_add(errors, true, "%s: %s", place, line.ptr);
@@ -190,16 +190,21 @@ static bool set_scalar(const struct option *o, void *field, struct slice text)
                 return set_string(
                         field, slice_ends(text, SLICE("/")) ? slice_cut(text, text.len - 1) : text);
         case OPTION_ADDRESS:
+                if (text.len == 0 && o->initial[0] == '\0') {
+                        *(struct config_address *)field = (struct config_address){ .port = 0 };
+                        return true;
+                }
                 return parse_address(text, field);
         case OPTION_CHOICE:
                 return parse_choice(text, o->words, field);
         case OPTION_LIST:
+        case OPTION_PATHS:
                 break;
         }
         return false;
 }
 
-static void string_list_done(struct string_list *list)
+void string_list_done(struct string_list *list)
 {
         for (size_t i = 0; i < list->n; i++)
                 free(list->v[i]);
@@ -207,7 +212,7 @@ static void string_list_done(struct string_list *list)
         *list = (struct string_list){ NULL, 0 };
 }
 
-static bool string_list_add(struct string_list *list, struct slice text)
+bool string_list_add(struct string_list *list, struct slice text)
 {
         char **grown = realloc(list->v, (list->n + 1) * sizeof(*grown));
 
@@ -221,17 +226,28 @@ static bool string_list_add(struct string_list *list, struct slice text)
         return true;
 }
 
+static bool is_list(const struct option *o)
+{
+        return o->type == OPTION_LIST || o->type == OPTION_PATHS;
+}
+
+static bool item_ok(const struct option *o, struct slice text)
+{
+        bool with_port = strcmp(o->field, "upstream_redirect_hosts") == 0 ||
+                         strcmp(o->field, "upstream_upload_hosts") == 0;
+
+        return o->type == OPTION_PATHS ? parse_paths(text) : parse_host_pattern(text, with_port);
+}
+
 /* Every bad item is reported; the field changes only if all are good. */
 static void set_list(const struct option *o, struct string_list *field, const struct slice *values,
                      size_t n, const char *place, struct config_errors *errors)
 {
         scoped(string_list_done) struct string_list list = { NULL, 0 };
-        bool with_port = strcmp(o->field, "upstream_redirect_hosts") == 0;
         bool good = true;
 
         for (size_t i = 0; i < n; i++) {
-                if (!parse_host_pattern(values[i], with_port) ||
-                    !string_list_add(&list, values[i])) {
+                if (!item_ok(o, values[i]) || !string_list_add(&list, values[i])) {
                         refuse(errors, place, o, values[i]);
                         good = false;
                 }
@@ -250,7 +266,7 @@ static void set_text(struct config *config, const struct option *o, struct slice
         struct slice values[64], piece, rest = slice_trim(text);
         size_t n = 0;
 
-        if (o->type != OPTION_LIST) {
+        if (!is_list(o)) {
                 if (!set_scalar(o, field_of(config, o), text))
                         refuse(errors, place, o, text);
                 return;
@@ -282,7 +298,7 @@ static void report_unknown(const struct file_reader *f, const struct yaml_entry 
         const struct option *near = option_suggest(entry->path);
         scoped(buf_done) struct buf name = BUF_INIT(1024);
 
-        add_shown(&name, entry->path);
+        config_add_shown(&name, entry->path);
         if (section_exists(entry->path))
                 config_errors_add(
                         f->errors, true,
@@ -320,14 +336,13 @@ static void on_entry(void *context, const struct yaml_entry *entry)
         f->seen_at[o - options] = entry->line;
         if (!entry->is_list)
                 set_text(f->config, o, entry->values[0], place.ptr, f->errors);
-        else if (o->type == OPTION_LIST)
+        else if (is_list(o))
                 set_list(o, field_of(f->config, o), entry->values, entry->n, place.ptr, f->errors);
         else
                 config_errors_add(f->errors, true, "%s: expected one value, not a list", place.ptr);
 }
 
-/* Reads at most FILE_BYTES_MAX; 1 read, 0 absent, -1 reported. */
-static int read_file(const char *name, bool may_be_absent, struct buf *text,
+int config_read_file(const char *name, bool may_be_absent, struct buf *text,
                      struct config_errors *errors)
 {
         scoped(close_fd) int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -363,7 +378,7 @@ static int read_file(const char *name, bool may_be_absent, struct buf *text,
 static void load_file(struct config *config, const char *name, bool may_be_absent,
                       struct config_errors *errors)
 {
-        scoped(buf_done) struct buf text = BUF_INIT(FILE_BYTES_MAX + 16384);
+        scoped(buf_done) struct buf text = CONFIG_FILE_BUF;
         scoped(free_ptr) size_t *seen_at = calloc(n_options, sizeof(*seen_at));
         struct file_reader f = {
                 .config = config, .errors = errors, .name = name, .seen_at = seen_at
@@ -371,7 +386,7 @@ static void load_file(struct config *config, const char *name, bool may_be_absen
 
         if (!seen_at)
                 config_errors_add(errors, true, "%s: out of memory", name);
-        else if (read_file(name, may_be_absent, &text, errors) > 0)
+        else if (config_read_file(name, may_be_absent, &text, errors) > 0)
                 yaml_file_parse(name, buf_slice(&text), on_entry, &f, errors);
 }
 
@@ -475,6 +490,9 @@ static void check_together(const struct config *c, struct config_errors *errors)
                                   "upstream.max_connections, which is %u",
                                   c->upstream_max_connections_per_host,
                                   c->upstream_max_connections);
+        if (c->tls_listen.host[0] && c->tls_certificates.n == 0)
+                config_errors_add(errors, true,
+                                  "tls.certificates: must not be empty where tls.listen is given");
         if (c->max_connections_per_ip > c->max_connections)
                 config_errors_add(errors, true,
                                   "max_connections_per_ip: got %u, expected at most "
@@ -539,6 +557,7 @@ static void field_done(struct config *config, const struct option *o)
                 *(char **)field = NULL;
                 break;
         case OPTION_LIST:
+        case OPTION_PATHS:
                 string_list_done(field);
                 break;
         default:
@@ -583,6 +602,7 @@ void config_format(const struct config *config, const struct option *o, struct b
                 format_address(field, out);
                 break;
         case OPTION_LIST:
+        case OPTION_PATHS:
                 list = field;
                 for (size_t i = 0; i < list->n; i++)
                         buf_add_fmt(out, "%s%s", i ? ", " : "", list->v[i]);
@@ -600,8 +620,8 @@ int config_reload_changes(const struct config *running, struct config *next,
 
         for (size_t i = 0; i < n_options; i++) {
                 const struct option *o = &options[i];
-                scoped(buf_done) struct buf old = BUF_INIT(FILE_BYTES_MAX);
-                scoped(buf_done) struct buf new = BUF_INIT(FILE_BYTES_MAX);
+                scoped(buf_done) struct buf old = BUF_INIT(CONFIG_FILE_BYTES_MAX);
+                scoped(buf_done) struct buf new = BUF_INIT(CONFIG_FILE_BYTES_MAX);
                 struct config_errors none = CONFIG_ERRORS_INIT;
 
                 config_format(running, o, &old);

@@ -26,6 +26,10 @@ struct string_list {
         size_t n;
 };
 
+/* False without memory. */
+bool string_list_add(struct string_list *list, struct slice text);
+void string_list_done(struct string_list *list);
+
 /* The values of the CHOICE options, in the order of their words. */
 enum { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
 enum { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
@@ -39,6 +43,7 @@ enum { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 #define CONFIG_FIELD_URL(name)      char *name; /* without a final slash */
 #define CONFIG_FIELD_ADDRESS(name)  struct config_address name;
 #define CONFIG_FIELD_LIST(name)     struct string_list name;
+#define CONFIG_FIELD_PATHS(name)    struct string_list name;
 #define CONFIG_FIELD_CHOICE(name)   unsigned name;
 
 struct config {
@@ -101,6 +106,16 @@ void config_errors_add(struct config_errors *errors, bool fatal, const char *fmt
 /* One line each. */
 void config_errors_print(const struct config_errors *errors, struct buf *out);
 void config_errors_done(struct config_errors *errors);
+
+/* Text that came from outside, for an error: in quotes, cut, and without bytes that a terminal
+ * would obey. */
+void config_add_shown(struct buf *out, struct slice text);
+
+/* Reads a file of settings into a buf made by CONFIG_FILE_BUF: 1 read, 0 absent, -1 reported. */
+int config_read_file(const char *name, bool may_be_absent, struct buf *text,
+                     struct config_errors *errors);
+enum { CONFIG_FILE_BYTES_MAX = 1 << 20 };
+#define CONFIG_FILE_BUF BUF_INIT(CONFIG_FILE_BYTES_MAX + 16384)
 
 /* The value of an option as text that parses back; lists are joined by ", ". */
 void config_format(const struct config *config, const struct option *option, struct buf *out);

@@ -67,6 +67,7 @@ static void add_value(struct buf *out, const struct option *o, struct slice text
 
         switch (o->type) {
         case OPTION_LIST:
+        case OPTION_PATHS:
                 buf_add_char(out, '[');
                 while (slice_split(&rest, ',', &item)) {
                         buf_add_str(out, first ? "" : ", ");

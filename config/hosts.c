@@ -38,7 +38,7 @@ static bool is_machine(struct slice name, struct slice machine)
         return name.len == own.len || name.ptr[own.len] == '.';
 }
 
-static bool is_public(const char *url, struct slice name)
+static bool is_host_of(const char *url, struct slice name)
 {
         const char *host = strstr(url, "://");
 
@@ -61,16 +61,35 @@ bool hosts_match(const struct string_list *patterns, struct slice name)
         return false;
 }
 
-bool hosts_accept(const struct config *config, struct slice host_header, const char *machine)
+static bool is_one_of(const char *const *names, size_t n, struct slice name)
 {
+        for (size_t i = 0; i < n; i++)
+                if (slice_ieq(slice_str(names[i]), name))
+                        return true;
+        return false;
+}
+
+static bool is_ours(const struct config *config, struct slice name, const char *machine,
+                    const char *const *more, size_t n)
+{
+        return name.len > 0 &&
+               (slice_ieq(name, SLICE("localhost")) || is_machine(name, slice_str(machine)) ||
+                slice_ieq(name, slice_str(config->listen.host)) ||
+                slice_ieq(name, slice_str(config->tls_listen.host)) ||
+                is_host_of(config->public_url, name) || is_host_of(config->upstream_url, name) ||
+                is_one_of(more, n, name) || hosts_match(&config->allowed_hosts, name));
+}
+
+bool hosts_accept(const struct config *config, struct slice host_header, const char *machine,
+                  const char *const *more, size_t n)
+{
+        const struct slice viewer = SLICE("datasets-server.");
         struct slice name = without_port(host_header);
 
         if (name.len > 1 && name.ptr[name.len - 1] == '.')
                 name.len--;
-        if (name.len == 0)
-                return false;
-        return is_address(name) || slice_ieq(name, SLICE("localhost")) ||
-               is_machine(name, slice_str(machine)) ||
-               slice_ieq(name, slice_str(config->listen.host)) ||
-               is_public(config->public_url, name) || hosts_match(&config->allowed_hosts, name);
+        if (is_address(name) || is_ours(config, name, machine, more, n))
+                return true;
+        return slice_ieq(slice_cut(name, viewer.len), viewer) &&
+               is_ours(config, slice_skip(name, viewer.len), machine, more, n);
 }

@@ -8,10 +8,13 @@
 
 /*
  * True if the value of a Host header may be served: its host part is an IP address, localhost, the
- * machine's name alone or with any domain behind it, the host of `listen` or of `public_url`, or
- * matches allowed_hosts.  The port does not matter.  `machine` is what gethostname says.
+ * machine's name alone or with any domain behind it, the host of `listen`, `tls.listen`,
+ * `public_url` or `upstream.url`, one of the n names of `more`, or matches allowed_hosts; or it is
+ * "datasets-server." and such a name, which is where clients look for the dataset viewer of an
+ * endpoint.  The port does not matter.  `machine` is what gethostname says.
  */
-bool hosts_accept(const struct config *config, struct slice host_header, const char *machine);
+bool hosts_accept(const struct config *config, struct slice host_header, const char *machine,
+                  const char *const *more, size_t n);
 
 /* "*" matches every name, "*.lan" every name below lan at any depth, another text itself; case
  * does not matter, nor does a final dot of the name. */

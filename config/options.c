@@ -185,7 +185,8 @@ const char *option_kind(const struct option *o)
                 [OPTION_SIZE] = "size", [OPTION_DURATION] = "duration",
                 [OPTION_TEXT] = "text", [OPTION_PATH] = "path",
                 [OPTION_URL] = "url",   [OPTION_ADDRESS] = "address",
-                [OPTION_LIST] = "list", [OPTION_CHOICE] = "",
+                [OPTION_LIST] = "list", [OPTION_PATHS] = "paths",
+                [OPTION_CHOICE] = "",
         };
 
         return o->type == OPTION_CHOICE ? o->words : kinds[o->type];

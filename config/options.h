@@ -23,6 +23,7 @@ enum option_type {
         OPTION_URL,
         OPTION_ADDRESS,
         OPTION_LIST,
+        OPTION_PATHS,
         OPTION_CHOICE,
 };
 

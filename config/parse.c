@@ -217,6 +217,22 @@ bool parse_host_pattern(struct slice text, bool with_port)
         return parse_host_name(text);
 }
 
+bool parse_paths(struct slice text)
+{
+        struct slice path;
+        int n = 0;
+
+        for (size_t i = 0; i < text.len; i++)
+                if ((unsigned char)text.ptr[i] < 0x20 || text.ptr[i] == 0x7f)
+                        return false;
+        while (slice_split(&text, ':', &path)) {
+                if (path.len < 2 || path.ptr[0] != '/')
+                        return false;
+                n++;
+        }
+        return n == 1 || n == 2;
+}
+
 void format_size(uint64_t bytes, struct buf *out)
 {
         for (size_t i = 0; i < ARRAY_LEN(size_units); i++) {
@@ -251,6 +267,8 @@ void format_duration(int64_t ms, struct buf *out)
 
 void format_address(const struct config_address *a, struct buf *out)
 {
+        if (!a->host[0])
+                return;
         buf_add_fmt(out, strchr(a->host, ':') ? "[%s]:%u" : "%s:%u", a->host, (unsigned)a->port);
 }
 

@@ -15,7 +15,7 @@
 
 /* A place to listen on or connect to. */
 struct config_address {
-        char host[254]; /* an address without brackets, or a name in lower case */
+        char host[254]; /* an address without brackets, or a name in lower case; "" for none */
         uint16_t port;
 };
 
@@ -39,9 +39,12 @@ bool parse_origin_url(struct slice text);
 bool parse_host_name(struct slice text);
 /* A host name, "*." and a host name, or "*"; with_port also allows ":port" behind it. */
 bool parse_host_pattern(struct slice text, bool with_port);
+/* An absolute path, or two with a ':' between them. */
+bool parse_paths(struct slice text);
 
 void format_size(uint64_t bytes, struct buf *out);
 void format_duration(int64_t ms, struct buf *out);
+/* Nothing if there is no host. */
 void format_address(const struct config_address *a, struct buf *out);
 /* The word number `value` of "a|b|c". */
 struct slice choice_word(const char *words, unsigned value);

@@ -3,7 +3,7 @@
 #include "base/compiler.h"
 #include "command_line.h"
 
-enum { ARGS_MAX = 8 };
+enum { ARGS_MAX = 13 };
 
 static const struct {
         const char *argv[ARGS_MAX]; /* without the program's name */
@@ -87,10 +87,76 @@ static void test_cases(void **state unused_arg)
                 check_case(i);
 }
 
+/* "name|pool|repo,repo|verb,verb|json" of a command line. */
+static void check_client(const char *words, enum command command, const char *expected)
+{
+        struct config_errors errors = CONFIG_ERRORS_INIT;
+        scoped(buf_done) struct buf out = BUF_INIT(4096);
+        scoped(free_ptr) char *copy = slice_dup(slice_str(words));
+        char *argv[ARGS_MAX + 2] = { (char *)"hubcached" }, *save = NULL;
+        struct command_line c;
+        int argc = 1;
+
+        for (char *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save))
+                argv[argc++] = w;
+        if (command_line_parse(argc, argv, &c, &errors) < 0) {
+                buf_add_str(&out, errors.lines[0]);
+        } else {
+                buf_add_fmt(&out, "%s|%s|", c.name ? c.name : "", c.pool ? c.pool : "");
+                for (size_t i = 0; i < c.repos.n; i++)
+                        buf_add_fmt(&out, "%s%s", i ? "," : "", c.repos.v[i]);
+                buf_add_char(&out, '|');
+                for (size_t i = 0; i < c.verbs.n; i++)
+                        buf_add_fmt(&out, "%s%s", i ? "," : "", c.verbs.v[i]);
+                buf_add_str(&out, c.json ? "|json" : "|");
+                assert_int_equal(c.command, command);
+        }
+        if (strcmp(out.ptr, expected) != 0)
+                fail_msg("%s: %s", words, out.ptr);
+        command_line_done(&c);
+        config_errors_done(&errors);
+}
+
+static void test_clients_and_tokens(void **state unused_arg)
+{
+        check_client("client add ci --pool p", COMMAND_CLIENT_ADD, "ci|p|||");
+        check_client("client add --pool=p --repo a/* ci --repo=b/c --verb read --verb commit",
+                     COMMAND_CLIENT_ADD, "ci|p|a/*,b/c|read,commit|");
+        check_client("client add ci --pool p --config f --data-dir /d", COMMAND_CLIENT_ADD,
+                     "ci|p|||");
+        check_client("client list", COMMAND_CLIENT_LIST, "||||");
+        check_client("client list --json --config f", COMMAND_CLIENT_LIST, "||||json");
+        check_client("client remove ci", COMMAND_CLIENT_REMOVE, "ci||||");
+        check_client("client rotate ci", COMMAND_CLIENT_ROTATE, "ci||||");
+        check_client("tokens", COMMAND_TOKENS, "||||");
+        check_client("tokens --json --listen 127.0.0.1:1", COMMAND_TOKENS, "||||json");
+        check_client("client list --help", COMMAND_HELP, "||||");
+
+        check_client("client", COMMAND_SERVE,
+                     "client: expected add, list, remove or rotate behind it");
+        check_client("client add", COMMAND_SERVE, "client: expected the name of a client");
+        check_client("client remove", COMMAND_SERVE, "client: expected the name of a client");
+        check_client("client add ci", COMMAND_SERVE,
+                     "client add: expected --pool and the name of one");
+        check_client("client add ci --pool", COMMAND_SERVE, "--pool: expected a value behind it");
+        check_client("client add ci --pool p --json", COMMAND_SERVE,
+                     "--json: unknown option; see hubcached --help");
+        check_client("client remove ci --pool p", COMMAND_SERVE,
+                     "--pool: unknown option; see hubcached --help");
+        check_client("client list ci", COMMAND_SERVE,
+                     "ci: not expected here; see hubcached --help");
+        check_client("client remove ci cx", COMMAND_SERVE,
+                     "cx: not expected here; see hubcached --help");
+        check_client("serve --json", COMMAND_SERVE, "--json: unknown option; see hubcached --help");
+        check_client("serve client list", COMMAND_SERVE,
+                     "client: not expected here; see hubcached --help");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_cases),
+                cmocka_unit_test(test_clients_and_tokens),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,6 +181,31 @@ static void test_bounds_between_options(void **state unused_arg)
         assert_null(load("cache: {permission_ttl: 301s}\n", NULL, NULL, 0, &errors));
 }
 
+static void test_tls(void **state unused_arg)
+{
+        scoped(buf_done) struct buf errors = BUF_INIT(1 << 20);
+        scoped(buf_done) struct buf text = BUF_INIT(100);
+        struct config *c = load("", NULL, NULL, 0, &errors);
+
+        assert_string_equal(c->tls_listen.host, "");
+        config_format(c, option_find(SLICE("tls.listen")), &text);
+        assert_int_equal(text.len, 0);
+        config_free(&c);
+        c = load("tls:\n  listen: '[::]:443'\n  certificates: ['/a.pem', '/b.pem:/b.key']\n", NULL,
+                 NULL, 0, &errors);
+        assert_string_equal(errors.ptr, "");
+        assert_string_equal(c->tls_listen.host, "::");
+        assert_int_equal(c->tls_listen.port, 443);
+        assert_int_equal(c->tls_certificates.n, 2);
+        assert_string_equal(c->tls_certificates.v[1], "/b.pem:/b.key");
+        config_free(&c);
+        assert_null(load("tls:\n  listen: a:443\n", NULL, NULL, 0, &errors));
+        assert_non_null(strstr(errors.ptr, "tls.certificates: must not be empty"));
+        assert_null(load("listen: ''\ntls:\n  certificates: [b.pem]\n", NULL, NULL, 0, &errors));
+        assert_non_null(strstr(errors.ptr, "listen: got \"\""));
+        assert_non_null(strstr(errors.ptr, "got \"b.pem\", expected absolute paths"));
+}
+
 static void test_files(void **state unused_arg)
 {
         scoped(buf_done) struct buf errors = BUF_INIT(1 << 20);
@@ -277,6 +302,7 @@ int main(void)
                 cmocka_unit_test(test_every_error_is_named_at_once),
                 cmocka_unit_test(test_untrusted_text_is_tamed),
                 cmocka_unit_test(test_bounds_between_options),
+                cmocka_unit_test(test_tls),
                 cmocka_unit_test(test_files),
                 cmocka_unit_test(test_huge_file),
                 cmocka_unit_test(test_odd_environment),

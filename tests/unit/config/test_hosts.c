@@ -8,9 +8,12 @@ static void test_accept(void **state unused_arg)
         static char *const allowed[] = { (char *)"cache.lan", (char *)"*.office.example" };
         const struct config c = {
                 .listen = { "serve.example", 8090 },
+                .tls_listen = { "secure.example", 8443 },
                 .public_url = (char *)"https://hub.example:444",
+                .upstream_url = (char *)"https://origin.example",
                 .allowed_hosts = { (char **)allowed, ARRAY_LEN(allowed) },
         };
+        static const char *const more[] = { "router.example", "Endpoints.example" };
         static const struct {
                 const char *host;
                 bool accepted;
@@ -26,7 +29,21 @@ static void test_accept(void **state unused_arg)
                 { "Box.lan:8090", true },
                 { "box.any.domain", true },
                 { "serve.example:8090", true },
+                { "secure.example", true },
                 { "hub.example", true },
+                { "origin.example:443", true },
+                { "ORIGIN.example", true },
+                { "router.example", true },
+                { "endpoints.EXAMPLE:1", true },
+                { "datasets-server.origin.example", true },
+                { "Datasets-Server.cache.lan:8090", true },
+                { "datasets-server.localhost", true },
+                { "datasets-server.router.example.", true },
+                { "datasets-server.evil.example", false },
+                { "datasets-server.127.0.0.1", false },
+                { "datasets-server.", false },
+                { "datasets-serverxorigin.example", false },
+                { "a.router.example", false },
                 { "cache.lan:8090", true },
                 { "CACHE.lan.", true },
                 { "a.office.example", true },
@@ -47,19 +64,23 @@ static void test_accept(void **state unused_arg)
         };
 
         for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-                if (hosts_accept(&c, slice_str(cases[i].host), "box.home") != cases[i].accepted)
+                if (hosts_accept(&c, slice_str(cases[i].host), "box.home", more, ARRAY_LEN(more)) !=
+                    cases[i].accepted)
                         fail_msg("case \"%s\"", cases[i].host);
 }
 
 static void test_star_and_nameless_machine(void **state unused_arg)
 {
         static char *const star[] = { (char *)"*" };
-        struct config c = { .listen = { "127.0.0.1", 1 }, .public_url = (char *)"" };
+        struct config c = { .listen = { "127.0.0.1", 1 },
+                            .public_url = (char *)"",
+                            .upstream_url = (char *)"" };
 
-        assert_false(hosts_accept(&c, SLICE("any.example"), ""));
-        assert_false(hosts_accept(&c, SLICE(".example"), ""));
+        assert_false(hosts_accept(&c, SLICE("any.example"), "", NULL, 0));
+        assert_true(hosts_accept(&c, SLICE("datasets-server.lan"), "datasets-server", NULL, 0));
+        assert_false(hosts_accept(&c, SLICE(".example"), "", NULL, 0));
         c.allowed_hosts = (struct string_list){ (char **)star, 1 };
-        assert_true(hosts_accept(&c, SLICE("any.example"), ""));
+        assert_true(hosts_accept(&c, SLICE("any.example"), "", NULL, 0));
 }
 
 int main(void)

@@ -214,6 +214,30 @@ static void test_host_patterns(void **state unused_arg)
                         fail_msg("case \"%s\"", cases[i].text);
 }
 
+static void test_paths(void **state unused_arg)
+{
+        static const struct {
+                const char *text;
+                bool good;
+        } cases[] = {
+                { "/a", true },
+                { "/etc/tls/hub chain.pem", true },
+                { "/a.pem:/b.key", true },
+                { "/a:/b:/c", false },
+                { "/a:b", false },
+                { "/a:", false },
+                { ":/a", false },
+                { "a", false },
+                { "/", false },
+                { "/a\nb", false },
+                { "", false },
+        };
+
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+                if (parse_paths(slice_str(cases[i].text)) != cases[i].good)
+                        fail_msg("case \"%s\"", cases[i].text);
+}
+
 static void test_bools_and_choices(void **state unused_arg)
 {
         bool value = false;
@@ -238,6 +262,7 @@ int main(void)
                 cmocka_unit_test(test_addresses),     cmocka_unit_test(test_address_round_trip),
                 cmocka_unit_test(test_longest_host),  cmocka_unit_test(test_urls),
                 cmocka_unit_test(test_host_patterns), cmocka_unit_test(test_bools_and_choices),
+                cmocka_unit_test(test_paths),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
