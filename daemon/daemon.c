@@ -9,7 +9,10 @@
 
 #include "base/clock.h"
 #include "command_line.h"
+#include "authorize.h"
+#include "capability.h"
 #include "flight.h"
+#include "forward.h"
 #include "hot.h"
 #include "knowledge.h"
 #include "log.h"
@@ -19,7 +22,10 @@
 #include "question.h"
 #include "request.h"
 #include "server.h"
+#include "pool.h"
+#include "stash.h"
 #include "store.h"
+#include "token_use.h"
 #include "upstream.h"
 
 enum { TICK_MS = 250, END_MS = 1500, EXIT_IN_USE = 75 };
@@ -64,6 +70,30 @@ static void redirect_policy(struct daemon *d)
         d->redirects.hub = *upstream_hub(d->upstream);
         d->redirects.hosts = (const char *const *)daemon_config(d)->upstream_redirect_hosts.v;
         d->redirects.n_hosts = daemon_config(d)->upstream_redirect_hosts.n;
+        d->uploads.hub = d->redirects.hub;
+        d->uploads.hosts = (const char *const *)daemon_config(d)->upstream_upload_hosts.v;
+        d->uploads.n_hosts = daemon_config(d)->upstream_upload_hosts.n;
+}
+
+static int side_host(const char *option, const char *url, struct origin *ret, struct error *err)
+{
+        struct uri uri;
+
+        if (uri_parse(slice_str(url), &uri, err) < 0)
+                return error_wrap(err, "%s", option);
+        *ret = uri.origin;
+        return 0;
+}
+
+static int side_hosts(struct daemon *d, struct error *err)
+{
+        const struct config *c = daemon_config(d);
+
+        if (side_host("upstream.endpoints_url", c->upstream_endpoints_url, &d->endpoints, err) <
+                    0 ||
+            side_host("upstream.catalog_url", c->upstream_catalog_url, &d->catalog, err) < 0)
+                return -1;
+        return side_host("upstream.viewer_url", c->upstream_viewer_url, &d->viewer, err);
 }
 
 static unsigned worker_threads(const struct config *c)
@@ -76,6 +106,7 @@ static unsigned worker_threads(const struct config *c)
 static int start(struct daemon *d, struct error *err)
 {
         const struct server_handler handler = {
+                .body = request_body,
                 .handle = request_handle,
                 .waiting = request_waiting,
                 .over = request_over,
@@ -83,16 +114,28 @@ static int start(struct daemon *d, struct error *err)
         };
 
         list_init(&d->waiting);
-        list_init(&d->streams);
-        if (open_store(d, err) < 0 || permits_new(daemon_config(d), &d->permits, err) < 0 ||
+        list_init(&d->forwards);
+        list_init(&d->relays);
+        list_init(&d->accounts);
+        if (side_hosts(d, err) < 0 || open_store(d, err) < 0 ||
+            capabilities_new(daemon_config(d)->data_dir, &d->capabilities, err) < 0 ||
+            permits_new(daemon_config(d), &d->permits, err) < 0 ||
             hot_new(daemon_config(d), &d->hot, err) < 0 ||
             loop_new(worker_threads(daemon_config(d)), &d->loop, err) < 0 ||
             upstream_new(d->loop, daemon_config(d), &d->upstream, err) < 0 ||
             questions_new(d, &d->questions, err) < 0 || tree_walks_new(&d->walks, err) < 0 ||
-            flights_new(d, &d->flights, err) < 0 ||
+            flights_new(d, &d->flights, err) < 0 || stashes_new(d, &d->stashes, err) < 0 ||
+            pool_new(daemon_config(d), &d->pool, err) < 0 ||
             server_new(daemon_config(d), &handler, &d->server, err) < 0)
                 return -1;
         redirect_policy(d);
+        token_use_observe(d->upstream);
+        snprintf(d->hub_name, sizeof(d->hub_name), "%s", upstream_hub(d->upstream)->host);
+        d->names[0] = d->hub_name;
+        d->names[1] = d->endpoints.host;
+        d->names[2] = d->catalog.host;
+        d->names[3] = d->viewer.host;
+        server_set_hosts(d->server, d->names, ARRAY_LEN(d->names));
         return 0;
 }
 
@@ -113,7 +156,9 @@ static void stop_now(struct daemon *d)
 {
         requests_cancel(d);
         flights_close(d->flights);
-        passthrough_stop(d);
+        forward_stop(d);
+        relay_stop(d);
+        stashes_close(d->stashes);
 }
 
 /* Draining -> what still runs is ended -> the server is gone -> the transfers are on disk. */
@@ -131,7 +176,8 @@ static void stop_step(struct daemon *d)
                         return; /* a job still looks at a request */
                 server_free(&d->server);
         }
-        if (flights_empty(d->flights) || now >= d->drain_until_ms + 2 * END_MS)
+        if ((flights_empty(d->flights) && stashes_empty(d->stashes)) ||
+            now >= d->drain_until_ms + 2 * END_MS)
                 loop_stop(d->loop);
 }
 
@@ -162,10 +208,13 @@ static void on_tick(void *arg)
         struct daemon *d = arg;
 
         requests_tick(d);
-        passthrough_tick(d);
+        forward_tick(d);
+        relay_tick(d);
         if (d->server && ++d->ticks % 4 == 0) {
                 server_sweep(d->server, clock_mono_ms());
                 measure(d);
+                stashes_tick(d->stashes);
+                pool_tick(d->pool, clock_mono_ms());
         }
         if (d->stopping)
                 stop_step(d);
@@ -216,6 +265,18 @@ static void retire(struct daemon *d, struct config *old)
         d->retired = r;
 }
 
+static void reload_pool(struct daemon *d, const struct config *next)
+{
+        struct config_errors errors = CONFIG_ERRORS_INIT;
+
+        if (pool_reload(d->pool, next, &errors) < 0)
+                log_event(LOG_ERROR, "access.refused",
+                          "the pools and clients that were known stay");
+        log_config_errors(&errors, errors.fatal ? LOG_ERROR : LOG_WARN);
+        config_errors_done(&errors);
+        authorize_forget_accounts(d);
+}
+
 static void reload(struct daemon *d)
 {
         struct config_errors errors = CONFIG_ERRORS_INIT;
@@ -236,6 +297,7 @@ static void reload(struct daemon *d)
                         upstream_reload(d->upstream, next);
                         server_reload(d->server, next);
                         permits_reload(d->permits, next);
+                        reload_pool(d, next);
                         hot_drop_all(d->hot); /* they were made under the old settings */
                         retire(d, old);
                         next = NULL;
@@ -269,6 +331,7 @@ static void free_all(struct daemon *d)
                 server_free(&d->server);
         if (d->loop) {
                 flights_free(&d->flights);
+                stashes_free(&d->stashes);
                 questions_free(&d->questions);
                 upstream_free(&d->upstream);
                 loop_free(&d->loop);
@@ -276,6 +339,9 @@ static void free_all(struct daemon *d)
         tree_walks_free(&d->walks);
         hot_free(&d->hot);
         permits_free(&d->permits);
+        authorize_forget_accounts(d);
+        pool_free(&d->pool);
+        capabilities_free(&d->capabilities);
         store_close(&d->store);
         while (d->retired) {
                 struct retired *r = d->retired;

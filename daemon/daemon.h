@@ -14,11 +14,14 @@
 #include "loop.h"
 #include "redirect.h"
 
+struct capabilities;
 struct flights;
 struct hot;
 struct permits;
+struct pool;
 struct questions;
 struct server;
+struct stashes;
 struct store;
 struct upstream;
 
@@ -35,6 +38,7 @@ struct daemon {
         char **argv;
         struct store *store;
         struct permits *permits;
+        struct pool *pool;
         struct hot *hot;
         struct loop *loop;
         struct upstream *upstream;
@@ -42,12 +46,19 @@ struct daemon {
         struct flights *flights;
         struct server *server;
         struct tree_walks *walks;
-        struct redirect_policy redirects; /* loop thread */
+        struct stashes *stashes;
+        struct capabilities *capabilities;
+        struct redirect_policy redirects, uploads; /* loop thread */
+        struct origin endpoints, catalog, viewer;  /* hosts beside the hub */
+        char hub_name[254];                        /* the hub's own */
+        const char *names[4];                      /* theirs, which clients may call us by */
 
         /* loop thread */
         struct list_node waiting; /* requests that wait, see request.h */
         unsigned n_waiting;
-        struct list_node streams; /* see passthrough.c */
+        struct list_node forwards; /* see forward.c */
+        struct list_node relays;   /* see relay.c */
+        struct list_node accounts; /* see authorize.c */
         struct loop_timer tick;
         unsigned ticks;
         uint64_t seen_log_drops, seen_refused; /* counted so far */

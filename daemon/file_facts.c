@@ -127,7 +127,8 @@ void file_headers(struct response *r, const struct file_facts *f, const struct f
         char text[80];
 
         response_header(r, "ETag", f->etag);
-        response_header(r, "X-Repo-Commit", f->commit);
+        if (f->commit[0])
+                response_header(r, "X-Repo-Commit", f->commit);
         response_header(r, "Accept-Ranges", "bytes");
         if (plan->status == 304)
                 return;

@@ -8,6 +8,7 @@
 #include "flight_impl.h"
 #include "log.h"
 #include "metrics.h"
+#include "token_use.h"
 
 /* Files that the disk refuses: what one, and all together, may take of memory. */
 enum { UNSTORED_MAX = 64 << 20, UNSTORED_ALL_MAX = 256 << 20 };
@@ -158,6 +159,7 @@ static void close_after(void *arg)
         finding_unref(&fl->refusal);
         file_facts_unref(&fl->facts);
         secret_free(&fl->authorization);
+        token_use_unref(&fl->account);
         t->n--;
         metrics_set(M_FLIGHTS, t->n);
         flight_unref(fl);
@@ -366,9 +368,12 @@ static void revive(struct flight *fl)
 }
 
 /* The joiner's right and name are the freshest: later questions to upstream use them. */
-static void use_joiner(struct flight *fl, struct file_facts *facts, const char *authorization)
+static void use_joiner(struct flight *fl, struct file_facts *facts, const char *authorization,
+                       void *account)
 {
         secret_free(&fl->authorization);
+        token_use_unref(&fl->account);
+        fl->account = token_use_ref(account);
         file_facts_unref(&fl->facts);
         fl->facts = file_facts_ref(facts);
         fl->authorization = secret_dup(authorization);
@@ -376,7 +381,7 @@ static void use_joiner(struct flight *fl, struct file_facts *facts, const char *
 
 struct flight_reader *flight_join(struct flights *t, struct file_facts *facts,
                                   const struct permit *permit, const char *authorization,
-                                  const struct file_plan *plan, struct exchange *x,
+                                  void *account, const struct file_plan *plan, struct exchange *x,
                                   flight_ready_fn ready, void *arg, struct error *err)
 {
         struct flight_reader *r = calloc(1, sizeof(*r));
@@ -401,7 +406,7 @@ struct flight_reader *flight_join(struct flights *t, struct file_facts *facts,
                 return NULL;
         }
         if (fl->state == FLIGHT_OPENING || fl->state == FLIGHT_RUNNING)
-                use_joiner(fl, facts, authorization);
+                use_joiner(fl, facts, authorization, account);
         *r = (struct flight_reader){
                 .flight = fl,
                 .x = x,

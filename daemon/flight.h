@@ -47,7 +47,7 @@ unsigned flights_count(const struct flights *f);
  * `finding` with err ERR_UPSTREAM_STATUS: upstream refused, and this is what it said.
  *
  * The permit proves that the reader's principal may have the bytes; authorization (may be NULL) is
- * used to ask upstream for them.
+ * used to ask upstream for them; account is whose it is (transfer_spec).
  */
 struct flight_ready {
         struct blob *blob;             /* borrowed */
@@ -57,7 +57,7 @@ struct flight_ready {
 typedef void (*flight_ready_fn)(void *arg, const struct flight_ready *ready);
 struct flight_reader *flight_join(struct flights *f, struct file_facts *facts,
                                   const struct permit *permit, const char *authorization,
-                                  const struct file_plan *plan, struct exchange *x,
+                                  void *account, const struct file_plan *plan, struct exchange *x,
                                   flight_ready_fn ready, void *arg, struct error *err);
 /* Before `ready` came and on the loop only: the client went away. */
 void flight_reader_leave(struct flight_reader **r);

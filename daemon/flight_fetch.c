@@ -374,6 +374,7 @@ static void fetch_request(struct fetch *f, const struct source *source)
                 .origin = &source->origin,
                 .path_query = slice_str(source->path_query),
                 .authorization = source->on_hub ? slice_str(fl->authorization) : SLICE_NONE,
+                .account = source->on_hub ? fl->account : NULL,
                 .foreground = true,
                 .ops = &ops,
                 .arg = f,
@@ -437,6 +438,11 @@ static void fetch_ask(struct fetch *f)
         }
         f->used_known_source = false;
         f->asks++;
+        if (!fl->facts->commit[0]) {
+                fetch_broken(f, ERR_UPSTREAM_BROKEN,
+                             "the address of the object is no longer good: ask for it again");
+                return;
+        }
         hub_resolve_target(fl->facts->kind, slice_str(fl->facts->repo),
                            slice_str(fl->facts->commit), slice_str(fl->facts->path), &target);
         if (!buf_ok(&target)) {
@@ -446,6 +452,7 @@ static void fetch_ask(struct fetch *f)
         spec.client_target = target.ptr;
         spec.upstream_target = target.ptr;
         spec.authorization = fl->authorization;
+        spec.account = fl->account;
         spec.since_ms = loop_now(d->loop);
         spec.who = permits_principal(d->permits, slice_str(fl->authorization));
         f->waiter.found = on_found;
@@ -467,7 +474,7 @@ static void fetch_new(struct flight *fl, uint64_t start, uint64_t end)
                 return;
         }
         f->flight = fl;
-        f->pos = start;
+        f->start = f->pos = start;
         f->end = end;
         list_push_back(&fl->fetches, &f->node);
         fl->n_fetches++;
@@ -486,13 +493,15 @@ static struct fetch *fetch_covering(struct flight *fl, uint64_t pos)
         return NULL;
 }
 
-/* Bytes that were received but are not on disk yet count as coming too. */
+/* Bytes that were received but are not on disk yet count as coming too.  Chunks are written side by
+ * side, so that later ones may be there already. */
 static bool being_written(struct flight *fl, uint64_t pos)
 {
         list_each (n, &fl->fetches) {
                 struct fetch *f = list_entry(n, struct fetch, node);
 
-                if (pos < f->pos && f->pos - pos <= fl->unwritten)
+                if (pos < f->pos && (f->pos - pos <= fl->unwritten ||
+                                     (pos >= f->start && (f->writing || f->filling))))
                         return true;
         }
         return false;

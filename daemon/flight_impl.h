@@ -31,6 +31,8 @@ enum {
         WANTS_MAX = 256, /* looked at in one round of planning */
 };
 
+struct token_use;
+
 enum flight_state { FLIGHT_OPENING, FLIGHT_RUNNING, FLIGHT_VERIFYING, FLIGHT_DONE, FLIGHT_FAILED };
 
 /* Bytes on their way to the disk and to the digest. */
@@ -53,6 +55,7 @@ struct fetch {
         uint64_t pos, end;  /* pos: where the next byte from upstream goes */
         uint64_t asked_end; /* of the request under way; the planner may have moved end since */
         struct transfer *transfer;
+        uint64_t start;
         struct chunk *filling;
         struct loop_call flush;
         struct loop_timer retry;
@@ -85,6 +88,7 @@ struct flight {
         /* loop only */
         struct file_facts *facts; /* with whom and as what to ask upstream: the last joiner's */
         char *authorization;
+        struct token_use *account; /* whose that is, if it is the pool's */
         struct list_node fetches;
         unsigned n_fetches;
         struct list_node hash_queue, hashing;

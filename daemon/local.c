@@ -1,7 +1,9 @@
 /* What is ours and not the Hub's: /-/healthz, /-/readyz, /-/metrics. */
 #include "base/buf.h"
+#include "base/clock.h"
 #include "daemon.h"
 #include "metrics.h"
+#include "pool.h"
 #include "reply.h"
 #include "request.h"
 #include "store.h"
@@ -36,13 +38,13 @@ static struct response *readyz(struct daemon *d)
 
 static struct response *metrics(struct daemon *d)
 {
-        struct buf out = BUF_INIT(1 << 20);
+        struct buf out = BUF_INIT(4 << 20);
         struct response *r;
         char *body;
         size_t n = 0;
 
-        (void)d;
         metrics_write(&out);
+        pool_write_metrics(d->pool, clock_mono_ms(), &out);
         body = buf_take(&out, &n);
         r = response_bytes(200, body, n);
         if (r)

@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "access.h"
+#include "cmd.h"
 #include "command_line.h"
 #include "daemon.h"
 #include "dump.h"
@@ -73,8 +75,13 @@ static void guard_memory(void)
 
 static int print(struct buf *text)
 {
-        int code = buf_ok(text) && fwrite(text->ptr, 1, text->len, stdout) == text->len ? 0 : 1;
+        int code = buf_ok(text) && fwrite(text->ptr, 1, text->len, stdout) == text->len &&
+                                   fflush(stdout) == 0
+                           ? 0
+                           : 1;
 
+        if (text->ptr)
+                explicit_bzero(text->ptr, text->len);
         buf_done(text);
         return code;
 }
@@ -89,10 +96,28 @@ static int print_help(void)
                 "\n"
                 "  hubcached [serve] [--config FILE] [--OPTION VALUE]...\n"
                 "  hubcached check-config [FILE] [--print | --print-default]\n"
+                "  hubcached client add NAME --pool POOL [--repo PATTERN]... [--verb VERB]...\n"
+                "  hubcached client list [--json]\n"
+                "  hubcached client remove NAME\n"
+                "  hubcached client rotate NAME\n"
+                "  hubcached tokens [--json]\n"
                 "  hubcached --help | --version\n"
                 "\n"
                 "Without arguments it listens on 127.0.0.1:8090 and asks https://huggingface.co.\n"
                 "Then:  export HF_ENDPOINT=http://127.0.0.1:8090\n"
+                "\n"
+                "client: who may use this daemon's own tokens (access.pools_file).  add and\n"
+                "rotate print a new credential, which the client sets as HF_TOKEN and which is\n"
+                "shown only then; a running daemon notices the change by itself.\n"
+                "  --pool POOL        whose tokens serve it\n"
+                "  --repo PATTERN     where: \"acme/*\", \"datasets/acme/*\"; left out: \"*\"\n"
+                "  --verb VERB        what it may do; left out: read; one of\n"
+                "        ");
+        verbs_list(&text);
+        buf_add_str(
+                &text,
+                "\n"
+                "tokens: asks the running daemon how its tokens are: uses, rejections, budgets.\n"
                 "\n"
                 "Options:\n");
         dump_help(&text);
@@ -112,6 +137,41 @@ static int report(struct config_errors *errors)
         return fatal ? EXIT_USAGE : 0;
 }
 
+/* The files of the token pool, too, are checked whole and before anything runs. */
+static int check_access(const struct config *config, struct config_errors *errors)
+{
+        scoped(access_config_free) struct access_config *access = NULL;
+        scoped(free_ptr) char *clients_file = access_clients_file(config);
+        const struct access_sources sources = { .pools_file = config->access_pools_file,
+                                                .clients_file = clients_file,
+                                                .credentials_dir =
+                                                        getenv("CREDENTIALS_DIRECTORY") };
+
+        return access_config_load(&sources, &access, errors);
+}
+
+static bool checks_access(enum command command)
+{
+        return command == COMMAND_SERVE || command == COMMAND_CHECK_CONFIG;
+}
+
+static int run_client_command(const struct command_line *line, const struct config *config)
+{
+        struct config_errors errors = CONFIG_ERRORS_INIT;
+        struct buf text = BUF_INIT(16 << 20);
+        int code, printed;
+
+        if (line->command == COMMAND_TOKENS)
+                code = cmd_tokens(line, config, &text, &errors);
+        else
+                code = cmd_client(line, config, &text, &errors);
+        report(&errors);
+        /* A credential may be in it: no buffer of standard output holds it then. */
+        setvbuf(stdout, NULL, _IONBF, 0);
+        printed = text.len ? print(&text) : 0;
+        return code ? code : printed;
+}
+
 static int run_with_config(const struct command_line *line, int argc, char **argv)
 {
         struct config_errors errors = CONFIG_ERRORS_INIT;
@@ -119,19 +179,28 @@ static int run_with_config(const struct command_line *line, int argc, char **arg
         struct buf text = BUF_INIT(1 << 20);
         struct config *config = NULL;
         int failed = config_load(&sources, &config, &errors);
-        int code = report(&errors);
+        int code;
 
-        if (failed < 0)
+        if (failed == 0 && checks_access(line->command))
+                failed = check_access(config, &errors);
+        code = report(&errors);
+        if (failed < 0) {
+                config_free(&config);
                 return code ? code : EXIT_USAGE;
-        if (line->command == COMMAND_SERVE)
+        }
+        switch (line->command) {
+        case COMMAND_SERVE:
                 return daemon_run(config, argc, argv);
-        if (line->command == COMMAND_PRINT_CONFIG) {
+        case COMMAND_PRINT_CONFIG:
                 dump_config(config, &text);
                 code = print(&text);
-        } else {
-                const char *file = config_file_of(&sources);
-
-                printf("%s: the configuration is good\n", file ? file : "without a file");
+                break;
+        case COMMAND_CHECK_CONFIG:
+                printf("%s: the configuration is good\n",
+                       config_file_of(&sources) ? config_file_of(&sources) : "without a file");
+                break;
+        default:
+                code = run_client_command(line, config);
         }
         config_free(&config);
         return code;

@@ -89,6 +89,14 @@ static void source_of(struct request *r, struct rendered *doc)
                                           slice_of(r->know.doc.body, r->know.doc.body_len) };
 }
 
+/* Paths-info keeps its hashes: no client downloads by them, and copies between repositories need
+ * them (hf_api.py _duplicate_lfs_files raises without, copy-files.ts downloads and uploads again).
+ */
+static bool hides_xet(const struct request *r)
+{
+        return daemon_config(r->d)->cache_hide_xet && r->hub.op != HUB_PATHS_INFO;
+}
+
 static void add_link(struct request *r, struct response *response, const char *link)
 {
         scoped(buf_done) struct buf out = BUF_INIT(16384);
@@ -141,7 +149,7 @@ static void render_run(void *arg)
         int changed = 0;
 
         source_of(r, &doc);
-        if (daemon_config(r->d)->cache_hide_xet && !r->made.ptr)
+        if (hides_xet(r) && !r->made.ptr)
                 changed = json_hide_xet(doc.body, &hidden, &r->err);
         if (changed < 0) {
                 buf_done(&hidden);
@@ -272,10 +280,9 @@ static void tree_run(void *arg)
 
         if (query_find(r->hub.query, "cursor", &cursor, &r->err) > 0)
                 after = slice_skip(buf_slice(&cursor), sizeof(cursor_mark) - 1);
-        r->made_result = knowledge_tree_page(r->d, &r->know.commit_row, r->hub.path,
-                                             query_flag(r->hub.query, "recursive"), after,
-                                             page_size(r), daemon_config(r->d)->cache_hide_xet,
-                                             &r->made, &r->cursor, &r->no_folder, &r->err);
+        r->made_result = knowledge_tree_page(
+                r->d, &r->know.commit_row, r->hub.path, query_flag(r->hub.query, "recursive"),
+                after, page_size(r), hides_xet(r), &r->made, &r->cursor, &r->no_folder, &r->err);
 }
 
 static void paths_run(void *arg)
@@ -283,7 +290,7 @@ static void paths_run(void *arg)
         struct request *r = arg;
 
         r->made_result = knowledge_paths(r->d, &r->know.commit_row, r->paths.paths, r->paths.n,
-                                         daemon_config(r->d)->cache_hide_xet, &r->made, &r->err);
+                                         hides_xet(r), &r->made, &r->err);
 }
 
 static void ask_document(struct request *r);
@@ -361,6 +368,10 @@ static bool ended(struct request *r, struct finding *f)
                         request_answer(r, reply_finding(f), METRIC_RESULT_ERROR);
                 return true;
         }
+        if (f->has_repo && !authorize_may_follow(r, f->repo_kind, slice_str(f->repo))) {
+                authorize_refuse(r);
+                return true;
+        }
         if (r->hub.has_repo && f->status < 400) {
                 if (!request_note_right(r, f, SCOPE_DOCUMENTS)) {
                         request_fail(r, ERR_INTERNAL, "an answer came for another caller");
@@ -428,12 +439,17 @@ static void ask_document(struct request *r)
                 .who = r->who,
                 .permitted = r->permitted && r->hub.has_repo,
                 .authorization = r->authorization,
+                .account = r->account,
                 .since_ms = r->looked_ms,
                 .keep = may_keep(r),
         };
 
         if (r->rounds++ >= ROUNDS_MAX) {
                 request_fail(r, ERR_UPSTREAM_BROKEN, "upstream's answers lead nowhere");
+                return;
+        }
+        if (r->limited_s) {
+                authorize_limited(r);
                 return;
         }
         free(r->pinned);
@@ -472,6 +488,11 @@ static void on_ref(void *arg, struct finding *f)
         }
         if (ended(r, f))
                 return;
+        if (f->outdated) {
+                /* A write overtook the question, and nothing was read in the answer. */
+                ask_ref(r);
+                return;
+        }
         if (!f->commit[0]) {
                 request_fail(r, ERR_UPSTREAM_BROKEN, "upstream names no commit for the revision");
                 return;
@@ -491,12 +512,17 @@ static void ask_ref(struct request *r)
                 .who = r->who,
                 .permitted = r->permitted,
                 .authorization = r->authorization,
+                .account = r->account,
                 .since_ms = r->looked_ms,
                 .keep = true,
         };
 
         if (r->rounds++ >= ROUNDS_MAX) {
                 request_fail(r, ERR_UPSTREAM_BROKEN, "upstream's answers lead nowhere");
+                return;
+        }
+        if (r->limited_s) {
+                authorize_limited(r);
                 return;
         }
         hub_api_target(r->hub.kind, r->hub.repo, "revision", r->hub.rev, SLICE(""), &target);

@@ -254,6 +254,18 @@ void permits_forget_principal(struct permits *p, const struct principal *who)
         pthread_mutex_unlock(&p->lock);
 }
 
+void permits_forget_repo(struct permits *p, enum repo_kind kind, struct slice repo)
+{
+        pthread_mutex_lock(&p->lock);
+        list_each_safe (n, &p->ages) {
+                struct grant *g = list_entry(n, struct grant, age);
+
+                if (g->kind == kind && slice_ieq(slice_of(g->repo, g->repo_len), repo))
+                        grant_free(p, g);
+        }
+        pthread_mutex_unlock(&p->lock);
+}
+
 int permits_remembered_public(int64_t public_at, int64_t wall_now, int64_t max_age_ms,
                               struct permit *ret)
 {

@@ -59,6 +59,8 @@ struct permit permits_allow(struct permits *p, const struct principal *who, enum
  * repository is no longer public. */
 void permits_deny(struct permits *p, const struct principal *who, enum repo_kind kind,
                   struct slice repo);
+/* Who may see a repository has changed, or may have: everybody is asked about anew. */
+void permits_forget_repo(struct permits *p, enum repo_kind kind, struct slice repo);
 /* Upstream called the token itself invalid. */
 void permits_forget_principal(struct permits *p, const struct principal *who);
 /* What the index remembers: a repository that was public when upstream last spoke of it, at

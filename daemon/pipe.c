@@ -101,7 +101,7 @@ void pipe_push(struct pipe *p, struct slice bytes)
         pthread_mutex_lock(&p->lock);
         list_push_back(&p->pieces, &piece->node);
         p->held += bytes.len;
-        if (p->held >= PIPE_MAX && !p->throttled) {
+        if (p->held >= PIPE_MAX && !p->throttled && p->transfer) {
                 p->throttled = true;
                 transfer_pause(p->transfer);
         }
@@ -109,6 +109,13 @@ void pipe_push(struct pipe *p, struct slice bytes)
         p->reader_waits = false;
         if (wake)
                 exchange_resume(p->x);
+        pthread_mutex_unlock(&p->lock);
+}
+
+void pipe_detach(struct pipe *p)
+{
+        pthread_mutex_lock(&p->lock);
+        p->transfer = NULL;
         pthread_mutex_unlock(&p->lock);
 }
 

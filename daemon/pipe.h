@@ -35,5 +35,7 @@ struct response *pipe_response(struct pipe *p, int status, int64_t size);
 void pipe_push(struct pipe *p, struct slice bytes);
 /* Loop thread: the client left while it waited for bytes, which microhttpd does not see (M3). */
 bool pipe_peer_gone(struct pipe *p);
+/* Loop thread: the transfer is over, but not the pipe. */
+void pipe_detach(struct pipe *p);
 /* Loop thread, once: the transfer is over; consumes *p. `whole`: nothing is missing. */
 void pipe_end(struct pipe **p, bool whole);

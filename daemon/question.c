@@ -16,6 +16,7 @@
 #include "range.h"
 #include "redirect.h"
 #include "source.h"
+#include "token_use.h"
 #include "upstream.h"
 
 enum {
@@ -49,10 +50,17 @@ struct question {
         bool asked_by_head;
         bool probing; /* a GET of one byte, because HEAD did not tell the size */
         bool told;
+        bool learning; /* a worker writes what was found to the index */
+        /* The repository as it was asked for; upstream may have led to another name of it. */
+        enum repo_kind asked_kind;
+        char asked_repo[200];
 };
 
 struct questions {
         struct daemon *d;
+        unsigned outdated_learning; /* questions that are both */
+        struct list_node settling;  /* question_outdate */
+        struct loop_call settle_call;
         struct list_node buckets[TABLE_BUCKETS];
         struct sources *sources;
 };
@@ -90,6 +98,7 @@ int questions_new(struct daemon *d, struct questions **ret, struct error *err)
         if (!q)
                 return error_set(err, ERR_NOMEM, "no memory for questions");
         q->d = d;
+        list_init(&q->settling);
         for (size_t i = 0; i < TABLE_BUCKETS; i++)
                 list_init(&q->buckets[i]);
         if (sources_new(&q->sources, err) < 0) {
@@ -112,6 +121,7 @@ static void question_free(struct question *q)
         secret_free(&q->key);
         secret_free(&q->target);
         secret_free((char **)&q->spec.authorization);
+        token_use_unref((struct token_use **)&q->spec.account);
         free((char *)q->spec.client_target);
         free((char *)q->spec.upstream_target);
         free((char *)q->spec.content_type);
@@ -134,6 +144,7 @@ void questions_free(struct questions **qq)
                         tell_waiters(open);
                         question_free(open);
                 }
+        loop_at_end_cancel(&q->settle_call);
         sources_free(&q->sources);
         free(q);
 }
@@ -170,6 +181,7 @@ static struct question *question_new(struct questions *table, const struct quest
         q->spec.client_target = dup_or_null(spec->client_target);
         q->spec.upstream_target = dup_or_null(spec->upstream_target);
         q->spec.authorization = secret_dup(spec->authorization);
+        q->spec.account = token_use_ref(spec->account);
         q->spec.content_type = dup_or_null(spec->content_type);
         q->spec.body_key = dup_or_null(spec->body_key);
         q->spec.body =
@@ -194,6 +206,11 @@ static struct question *question_new(struct questions *table, const struct quest
 const struct source *questions_source(struct questions *q, const struct digest *d)
 {
         return sources_find(q->sources, d, loop_now(q->d->loop));
+}
+
+void questions_keep_source(struct questions *q, const struct digest *d, const struct source *s)
+{
+        sources_keep(q->sources, d, s);
 }
 
 void questions_forget_source(struct questions *q, const struct digest *d)
@@ -232,6 +249,66 @@ static void question_end(void *arg)
         question_free(arg);
 }
 
+/* ---- writes ---- */
+
+static void settle(void *arg)
+{
+        struct questions *table = arg;
+        struct list_node *n;
+
+        while (!table->outdated_learning && (n = list_pop_front(&table->settling))) {
+                struct question_outdate *o = list_entry(n, struct question_outdate, node);
+
+                o->settled(o->arg);
+        }
+}
+
+static void settle_soon(struct questions *table)
+{
+        table->settle_call.fn = settle;
+        table->settle_call.arg = table;
+        loop_at_end(table->d->loop, &table->settle_call);
+}
+
+static void outdate(struct question *q)
+{
+        if (q->finding->outdated)
+                return;
+        q->finding->outdated = true;
+        if (q->learning)
+                q->table->outdated_learning++;
+}
+
+/* Names differ in case only where upstream would have redirected. */
+static bool is_about(const struct question *q, enum repo_kind kind, struct slice repo)
+{
+        const struct finding *f = q->finding;
+
+        if (repo.len == 0)
+                return !f->has_repo;
+        return f->has_repo &&
+               ((f->repo_kind == kind && slice_ieq(slice_str(f->repo), repo)) ||
+                (q->asked_kind == kind && slice_ieq(slice_str(q->asked_repo), repo)));
+}
+
+void questions_outdate(struct questions *table, enum repo_kind kind, struct slice repo)
+{
+        for (size_t i = 0; i < TABLE_BUCKETS; i++)
+                list_each (n, &table->buckets[i]) {
+                        struct question *q = list_entry(n, struct question, bucket);
+
+                        if (is_about(q, kind, repo))
+                                outdate(q);
+                }
+}
+
+void questions_settle(struct questions *table, struct question_outdate *o)
+{
+        list_init(&o->node);
+        list_push_back(&table->settling, &o->node);
+        settle_soon(table);
+}
+
 static void run_learn(void *arg)
 {
         struct question *q = arg;
@@ -243,6 +320,9 @@ static void after_learn(void *arg)
 {
         struct question *q = arg;
 
+        q->learning = false;
+        if (q->finding->outdated && --q->table->outdated_learning == 0)
+                settle_soon(q->table);
         /* A document's waiters need what learning read in it; a file's were told before. */
         tell_waiters(q);
         if (q->spec.kind == ASK_DOCUMENT && !q->spec.keep) {
@@ -309,6 +389,13 @@ static void conclude(struct question *q)
                 question_free(q);
                 return;
         }
+        if (f->outdated) {
+                tell_waiters(q);
+                question_free(q);
+                return;
+        }
+        /* Before the waiters hear of it: one of them may be the end of a write. */
+        q->learning = true;
         if (q->spec.kind == ASK_FILE)
                 tell_waiters(q);
         q->learn.run = run_learn;
@@ -626,6 +713,7 @@ static void ask_upstream(struct question *q)
                 .body = q->spec.body,
                 .foreground = !q->spec.background,
                 .repeatable = q->spec.method == HTTP_POST,
+                .account = q->spec.account,
                 .ops = &ops,
                 .arg = q,
         };
@@ -661,8 +749,9 @@ static void note_asked(struct question *q)
                 return;
         if (at.has_repo && at.repo.len < sizeof(f->repo)) {
                 f->has_repo = true;
-                f->repo_kind = at.kind;
+                f->repo_kind = q->asked_kind = at.kind;
                 snprintf(f->repo, sizeof(f->repo), SLICE_FMT, SLICE_ARG(at.repo));
+                snprintf(q->asked_repo, sizeof(q->asked_repo), SLICE_FMT, SLICE_ARG(at.repo));
         }
         hub_request_done(&at);
 }
@@ -671,7 +760,8 @@ static void note_asked(struct question *q)
  * or its answer was stored after `since_ms`: who looked into the index before saw nothing of it. */
 static bool may_join(const struct question *q, const struct question_spec *spec)
 {
-        return (spec->permitted || principal_eq(&q->spec.who, &spec->who)) &&
+        return !q->finding->outdated &&
+               (spec->permitted || principal_eq(&q->spec.who, &spec->who)) &&
                (!q->learnt_ms || q->learnt_ms >= spec->since_ms);
 }
 

@@ -41,6 +41,7 @@ struct question_spec {
         struct principal who;
         bool permitted;            /* the asker may see the repository already */
         const char *authorization; /* NULL for anonymous; a secret */
+        void *account;             /* whose token that is (transfer_spec), or NULL */
         const char *content_type;  /* of body, for a POST */
         struct slice body;
         const char *body_key; /* canonical form of body for keys; NULL without */
@@ -76,6 +77,8 @@ struct finding {
         size_t body_len;
         /* What learning read in a document. */
         bool is_public, is_gated, is_private;
+        bool outdated; /* a write made it untrue while it was on its way: good for who asked, and
+                          nothing may be concluded from it */
 };
 
 struct finding *finding_ref(struct finding *f);
@@ -97,6 +100,22 @@ bool question_ask(struct questions *q, const struct question_spec *spec, struct 
 /* The waiter is no longer interested; harmless if it was told already. */
 void question_leave(struct question_waiter *w);
 
+/*
+ * A write has changed a repository (or, with an empty name, listings and documents of none): what
+ * was asked before now may be answered with what is no longer true.  Nobody joins those questions
+ * any more, and nothing is learnt from them.  `settled` is called later, when no answer to one of
+ * them is being written to the index.
+ */
+struct question_outdate {
+        struct list_node node; /* private */
+        void (*settled)(void *arg);
+        void *arg;
+};
+void questions_outdate(struct questions *q, enum repo_kind kind, struct slice repo);
+void questions_settle(struct questions *q, struct question_outdate *o);
+
 /* The freshest known source of a digest, or NULL; borrowed until the next call. */
 const struct source *questions_source(struct questions *q, const struct digest *d);
+/* Somebody else knows one. */
+void questions_keep_source(struct questions *q, const struct digest *d, const struct source *s);
 void questions_forget_source(struct questions *q, const struct digest *d);

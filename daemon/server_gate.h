@@ -66,8 +66,10 @@ const struct gate_reply *gate_reply(enum gate_fault fault);
 
 /* What a head is measured against; read by all threads. */
 struct gate_rules {
-        const struct config *config; /* allowed_hosts, listen, public_url, limits_request_body */
+        const struct config *config; /* for hosts_accept; public_url */
         const char *machine;         /* what gethostname says */
+        const char *const *hosts;    /* further names that are ours */
+        size_t n_hosts;
 };
 
 /* One request head on its way through. */

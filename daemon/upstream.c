@@ -31,6 +31,10 @@ enum {
         TICK_MS = 100,
         READ_BYTES = 512 << 10,
         READ_BYTES_HEAD = 16 << 10,
+        UPLOAD_BYTES = 256 << 10,
+        /* A write goes out on a kept connection only if that was used just now: a server that
+         * closes it at the same moment leaves the client with an outcome that nobody knows. */
+        WRITE_IDLE_SECONDS = 3,
 };
 
 _Static_assert(UPSTREAM_CURL_TEXT >= CURL_ERROR_SIZE, "curl writes up to CURL_ERROR_SIZE bytes");
@@ -108,6 +112,8 @@ static int begin_body(struct transfer *t)
         upstream_transfer_tell(t, breaker_status_fails(t->head.status));
         metrics_observe_us(M_UPSTREAM_FIRST_BYTE, upstream_transfer_label(t),
                            (now - t->deadline.sent_ms) * 1000);
+        if (t->account && t->up->observer.head)
+                t->up->observer.head(t->up->observer.arg, t->account, t);
         t->ops->on_head(t, t->arg);
         return t->cancelled ? -1 : 0;
 }
@@ -153,12 +159,45 @@ static size_t on_body(char *bytes, size_t size unused_arg, size_t n, void *arg)
         return t->cancelled ? 0 : n;
 }
 
-/* The connection stands and the request is about to leave; again if curl has to repeat it. */
+/* The request's body, piece by piece. */
+static size_t on_upload(char *to, size_t size, size_t n, void *arg)
+{
+        struct transfer *t = arg;
+        int64_t got;
+
+        if (t->cancelled || error_is_set(&t->error))
+                return CURL_READFUNC_ABORT;
+        got = t->upload.read(t->arg, to, size * n);
+        if (t->cancelled)
+                return CURL_READFUNC_ABORT;
+        if (got == TRANSFER_NOT_YET) {
+                t->upload_waits = true;
+                t->upload_ready = false;
+                return CURL_READFUNC_PAUSE;
+        }
+        if (got == TRANSFER_GIVE_UP) {
+                error_set(&t->error, ERR_CANCELLED, "the client left");
+                return CURL_READFUNC_ABORT;
+        }
+        return (size_t)got;
+}
+
+static bool goes_out_once(const struct transfer *t)
+{
+        return t->method != HTTP_GET && t->method != HTTP_HEAD && !t->repeatable;
+}
+
+/* The connection stands and the request is about to leave; again if curl wants to repeat it because
+ * a kept connection broke.  What upstream made of a write by then, nobody knows. */
 static int on_request(void *arg, char *remote unused_arg, char *local unused_arg,
                       int remote_port unused_arg, int local_port unused_arg)
 {
         struct transfer *t = arg;
 
+        if (goes_out_once(t) && transfer_was_sent(t)) {
+                error_set(&t->error, ERR_UPSTREAM_CUT, "%s: the connection broke", t->origin.host);
+                return CURL_PREREQFUNC_ABORT;
+        }
         upstream_deadline_sent(&t->deadline, loop_now(t->up->loop));
         return CURL_PREREQFUNC_OK;
 }
@@ -193,6 +232,7 @@ static enum error_kind kind_of_curl(CURLcode code)
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
         case CURLE_GOT_NOTHING:
+        case CURLE_SEND_FAIL_REWIND: /* and a body that comes once cannot be sent again */
                 return ERR_UPSTREAM_CUT;
         case CURLE_OUT_OF_MEMORY:
                 return ERR_NOMEM;
@@ -216,6 +256,7 @@ static const char *words_of_curl(CURLcode code)
                 return "the body ended early";
         case CURLE_RECV_ERROR:
         case CURLE_SEND_ERROR:
+        case CURLE_SEND_FAIL_REWIND:
                 return "the connection broke";
         default:
                 return curl_easy_strerror(code);
@@ -312,6 +353,8 @@ void upstream_transfer_free(struct transfer *t)
 {
         list_remove(&t->node);
         detach(t);
+        if (t->account && t->up->observer.release)
+                t->up->observer.release(t->account);
         if (t->received)
                 metrics_add_by(M_RECEIVED_BYTES, upstream_transfer_label(t), (int64_t)t->received);
         curl_slist_free_all(t->request_headers);
@@ -438,19 +481,23 @@ static void set_method(struct transfer *t, CURL *e)
 {
         bool is_read = t->method == HTTP_GET || t->method == HTTP_HEAD;
 
-        if (t->method == HTTP_HEAD) {
+        if (t->upload.read) {
+                curl_easy_setopt(e, CURLOPT_UPLOAD, 1L);
+                curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)t->upload.size);
+                curl_easy_setopt(e, CURLOPT_READFUNCTION, on_upload);
+                curl_easy_setopt(e, CURLOPT_READDATA, t);
+                curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BYTES);
+        } else if (t->method == HTTP_HEAD) {
                 curl_easy_setopt(e, CURLOPT_NOBODY, 1L);
         } else if (t->body || (t->method & (HTTP_POST | HTTP_PUT | HTTP_PATCH))) {
                 curl_easy_setopt(e, CURLOPT_POST, 1L);
                 curl_easy_setopt(e, CURLOPT_POSTFIELDS, t->body ? t->body : "");
                 curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->body_len);
         }
-        if (!is_read && t->method != HTTP_POST)
+        if (!is_read && (t->method != HTTP_POST || t->upload.read))
                 curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, http_method_name(t->method));
-        /* Curl repeats a request whose kept connection turns out to be dead.  A write must never
-         * go out twice, so it gets a new connection. */
-        if (!is_read && !t->repeatable)
-                curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
+        if (goes_out_once(t))
+                curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)WRITE_IDLE_SECONDS);
 }
 
 static void set_transfer_options(struct transfer *t, CURL *e)
@@ -532,7 +579,8 @@ static bool is_late(struct transfer *t, int64_t now)
         struct upstream_progress p = { .received = t->received, .held = t->paused || t->held };
         curl_off_t uploaded = 0;
 
-        if (t->body) {
+        p.starved = t->upload_waits;
+        if (t->body || t->upload.read) {
                 curl_easy_getinfo(t->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
                 p.uploaded = (uint64_t)uploaded;
         }
@@ -563,13 +611,20 @@ static void on_tick(void *arg)
 /* Curl delivers what it holds from inside curl_easy_pause, and forgets a failure of that. */
 static void resume(struct transfer *t)
 {
+        bool flows = t->held && !t->paused, sends = t->upload_waits && t->upload_ready;
         CURLcode code;
 
-        if (!t->held || t->paused || !t->easy)
+        if ((!flows && !sends) || !t->easy)
                 return;
-        t->held = false;
-        upstream_deadline_flow(&t->deadline, loop_now(t->up->loop), t->received);
-        code = curl_easy_pause(t->easy, CURLPAUSE_CONT);
+        if (flows) {
+                t->held = false;
+                upstream_deadline_flow(&t->deadline, loop_now(t->up->loop), t->received);
+        }
+        if (sends)
+                t->upload_waits = t->upload_ready = false;
+        code = curl_easy_pause(t->easy,
+                               (t->held ? CURLPAUSE_RECV : CURLPAUSE_RECV_CONT) |
+                                       (t->upload_waits ? CURLPAUSE_SEND : CURLPAUSE_SEND_CONT));
         if (code == CURLE_OK || t->cancelled)
                 return;
         if (!error_is_set(&t->error))

@@ -50,22 +50,37 @@ struct transfer_ops {
         void (*on_done)(struct transfer *t, void *arg, const struct error *err);
 };
 
+/*
+ * A request body that comes piece by piece.  `read` is called from curl, on the loop, with the arg
+ * of the ops: up to max bytes into `to`; their number, 0 at the end, TRANSFER_NOT_YET if there is
+ * none now (transfer_upload_more is called when there is), TRANSFER_GIVE_UP if there will be no
+ * more, which ends the transfer with ERR_CANCELLED.
+ */
+enum { TRANSFER_NOT_YET = -1, TRANSFER_GIVE_UP = -2 };
+struct transfer_upload {
+        int64_t size; /* or -1: not known, sent in chunks */
+        int64_t (*read)(void *arg, char *to, size_t max);
+};
+
 struct transfer_spec {
         enum http_method method;
         const struct origin *origin; /* the hub's, or an allowed other host's */
         struct slice path_query;     /* raw, begins with '/'; may hold a signature: never logged */
-        struct slice authorization;  /* a whole header value; only the hub's origin may get one */
-        struct slice range;          /* "bytes=0-99", or SLICE_NONE */
-        struct slice accept;         /* SLICE_NONE: any */
-        struct slice content_type;   /* of the body */
-        struct slice body;           /* copied; sent when content_type is given */
+        struct slice authorization; /* a whole header value; only the hub's origin may get one... */
+        bool trusted;               /* ...and an origin that the configuration or the hub named */
+        struct slice range;         /* "bytes=0-99", or SLICE_NONE */
+        struct slice accept;        /* SLICE_NONE: any */
+        struct slice content_type;  /* of the body */
+        struct slice body;          /* copied; sent if it or content_type is given */
+        const struct transfer_upload *upload;  /* instead of body; copied */
         const struct transfer_header *headers; /* more request headers, already validated */
         size_t n_headers;
         int64_t first_byte_ms; /* 0: the option's value; for long polls and streams more */
         bool no_stall_limit;   /* event streams */
         bool foreground;       /* for people; workers use at most 3/4 of the connections */
-        bool repeatable;       /* a POST that only reads: may go out on a kept connection,
-                                  whose loss makes it go out again, as GET and HEAD may */
+        bool repeatable;       /* a POST that only reads: goes out again, as GET and HEAD do, if
+                                  a kept connection breaks; every other request goes out once */
+        void *account;         /* whose token it is: upstream_observe's function is told */
         const struct transfer_ops *ops;
         void *arg;
 };
@@ -89,6 +104,19 @@ bool upstream_may_retry(struct upstream *up);
 /* How long to wait before retry number `attempt` (1, 2, ...): 0.2 to 3 s, at random. */
 int64_t upstream_backoff_ms(unsigned attempt);
 
+/*
+ * Who hears of the transfers that have an account.  `head` is called with each response head,
+ * before on_head: what it says of rate limits and rejections belongs to the token, whoever asked.
+ * `hold` and `release` keep the account alive while its transfer lives.
+ */
+struct transfer_observer {
+        void (*head)(void *arg, void *account, const struct transfer *t);
+        void (*hold)(void *account);
+        void (*release)(void *account);
+        void *arg;
+};
+void upstream_observe(struct upstream *up, const struct transfer_observer *observer);
+
 /* NULL with *err filled only for no memory or a refused argument. */
 must_use struct transfer *transfer_start(struct upstream *up, const struct transfer_spec *spec,
                                          struct error *err);
@@ -98,6 +126,10 @@ void transfer_cancel(struct transfer **t);
  * back comes some time after transfer_resume returned.  on_done may come while paused. */
 void transfer_pause(struct transfer *t);
 void transfer_resume(struct transfer *t);
+/* `read` of the upload has something to say again. */
+void transfer_upload_more(struct transfer *t);
+/* True if any byte of the request may have left: until then nothing can have happened upstream. */
+bool transfer_was_sent(const struct transfer *t);
 /* From now on the callbacks go to another owner. */
 void transfer_hand_over(struct transfer *t, const struct transfer_ops *ops, void *arg);
 

@@ -39,7 +39,7 @@ static bool is_stalled(struct upstream_deadline *d, int64_t now_ms,
 static bool is_head_late(struct upstream_deadline *d, int64_t now_ms,
                          const struct upstream_progress *p)
 {
-        if (p->uploaded > d->uploaded) {
+        if (p->uploaded > d->uploaded || p->starved) {
                 d->uploaded = p->uploaded;
                 d->sent_ms = now_ms;
         }

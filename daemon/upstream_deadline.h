@@ -40,6 +40,7 @@ struct upstream_progress {
         uint64_t uploaded; /* bytes of the request's body; 0 without one */
         uint64_t received; /* bytes of the answer's */
         bool held;         /* we keep the body from flowing */
+        bool starved;      /* the rest of the request's body is not here yet */
 };
 
 void upstream_deadline_begin(struct upstream_deadline *d, int64_t now_ms);

@@ -48,6 +48,7 @@ struct upstream {
         size_t n_pool;
         char *ca_file;
         char user_agent[128];
+        struct transfer_observer observer;
         bool closing;
 };
 
@@ -59,6 +60,8 @@ struct transfer {
         struct curl_slist *request_headers;
         char *body;
         size_t body_len;
+        struct transfer_upload upload; /* read is NULL without one */
+        void *account;
         char *url;
         struct origin origin;
         enum http_method method;
@@ -66,12 +69,14 @@ struct transfer {
         void *arg;
         bool foreground, repeatable, allow_private;
 
-        bool cancelled; /* transfer_cancel was called: ops must not be used */
-        bool ending;    /* on_done is running or has run */
-        bool probe;     /* the breaker waits for this one */
-        bool told;      /* the breaker knows */
-        bool paused;    /* wanted */
-        bool held;      /* curl holds data back because of it */
+        bool cancelled;    /* transfer_cancel was called: ops must not be used */
+        bool ending;       /* on_done is running or has run */
+        bool probe;        /* the breaker waits for this one */
+        bool told;         /* the breaker knows */
+        bool paused;       /* wanted */
+        bool held;         /* curl holds data back because of it */
+        bool upload_waits; /* curl waits for the request's body... */
+        bool upload_ready; /* ...and there is some again */
         bool refused_address;
 
         struct upstream_deadline deadline;

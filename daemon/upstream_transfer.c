@@ -66,8 +66,9 @@ static int fill(struct transfer *t, const struct transfer_spec *spec, struct err
         t->url = upstream_request_url(spec);
         if (!t->url)
                 return error_set(err, ERR_NOMEM, "no memory for a transfer");
-        if (spec->content_type.ptr && spec->method != HTTP_GET && spec->method != HTTP_HEAD) {
-                t->body = slice_dup(spec->body);
+        if ((spec->content_type.ptr || spec->body.len) && !spec->upload &&
+            spec->method != HTTP_GET && spec->method != HTTP_HEAD) {
+                t->body = slice_dup(spec->body.len ? spec->body : SLICE(""));
                 t->body_len = spec->body.len;
                 if (!t->body)
                         return error_set(err, ERR_NOMEM, "no memory for a request body");
@@ -98,6 +99,11 @@ static struct transfer *transfer_new(struct upstream *up, const struct transfer_
                 t->deadline.limits.first_byte_ms = spec->first_byte_ms;
         t->foreground = spec->foreground;
         t->repeatable = spec->repeatable;
+        t->account = spec->account;
+        if (t->account && up->observer.hold)
+                up->observer.hold(t->account);
+        if (spec->upload)
+                t->upload = *spec->upload;
         upstream_head_init(&t->head);
         return t;
 }
@@ -145,7 +151,8 @@ void transfer_cancel(struct transfer **tp)
 void transfer_pause(struct transfer *t)
 {
         t->paused = true;
-        list_remove(&t->resume_node);
+        if (!t->upload_waits || !t->upload_ready)
+                list_remove(&t->resume_node);
 }
 
 void transfer_resume(struct transfer *t)
@@ -156,6 +163,26 @@ void transfer_resume(struct transfer *t)
         list_remove(&t->resume_node);
         list_push_back(&t->up->resuming, &t->resume_node);
         upstream_schedule_pump(t->up);
+}
+
+void transfer_upload_more(struct transfer *t)
+{
+        t->upload_ready = true;
+        if (!t->upload_waits || t->cancelled || t->ending)
+                return;
+        list_remove(&t->resume_node);
+        list_push_back(&t->up->resuming, &t->resume_node);
+        upstream_schedule_pump(t->up);
+}
+
+bool transfer_was_sent(const struct transfer *t)
+{
+        return t->deadline.sent_ms != 0;
+}
+
+void upstream_observe(struct upstream *up, const struct transfer_observer *observer)
+{
+        up->observer = *observer;
 }
 
 void transfer_hand_over(struct transfer *t, const struct transfer_ops *ops, void *arg)

@@ -301,6 +301,24 @@ int authorization_token(struct slice value, struct buf *out)
         return 0;
 }
 
+bool authorization_mentions(struct slice value, struct slice mark)
+{
+        struct slice rest = slice_trim(value);
+        struct buf decoded = BUF_INIT(16384);
+        size_t at = slice_find(rest, ' ');
+        bool found = value.len && memmem(value.ptr, value.len, mark.ptr, mark.len) != NULL;
+
+        /* What was decoded before a byte that is no digit counts as well. */
+        if (!found && slice_ieq(slice_cut(rest, at), SLICE("basic"))) {
+                base64_decode(slice_trim(slice_skip(rest, at)), &decoded);
+                found = decoded.len && memmem(decoded.ptr, decoded.len, mark.ptr, mark.len) != NULL;
+        }
+        if (decoded.ptr)
+                explicit_bzero(decoded.ptr, decoded.len);
+        buf_done(&decoded);
+        return found;
+}
+
 int retry_after_seconds(struct slice value, int fallback)
 {
         enum { SHORTEST = 1, LONGEST = 300 };

@@ -34,5 +34,9 @@ bool header_value_ok(struct slice value, size_t max);
  * as password).  1 with the token in out, 0 if there is none (no header, other scheme, empty). */
 int authorization_token(struct slice value, struct buf *out);
 
+/* Whether a value of Authorization holds `mark` anywhere, also inside Basic credentials and in
+ * schemes that authorization_token does not read. */
+bool authorization_mentions(struct slice value, struct slice mark);
+
 /* Retry-After in seconds, clamped to 1..300; dates and nonsense give `fallback`. */
 int retry_after_seconds(struct slice value, int fallback);

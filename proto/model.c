@@ -154,6 +154,20 @@ int tree_parse(struct slice json, tree_entry_fn fn, void *arg, struct error *err
         return r < 0 || t.rest.len ? broken(err, "a malformed tree") : 0;
 }
 
+/* The length of git-lfs's pointer, whose text only the size varies (git-lfs docs/spec.md). */
+static uint64_t pointer_size(uint64_t size)
+{
+        static const char fixed[] =
+                "version https://git-lfs.github.com/spec/v1\noid sha256:\nsize \n";
+        uint64_t digits = 1;
+
+        while (size >= 10) {
+                size /= 10;
+                digits++;
+        }
+        return sizeof(fixed) - 1 + 64 + digits;
+}
+
 void tree_entry_write(const struct tree_entry *entry, bool hide_xet, struct buf *out)
 {
         bool show_xet =
@@ -169,7 +183,8 @@ void tree_entry_write(const struct tree_entry *entry, bool hide_xet, struct buf 
                 buf_add_fmt(out, ",\"lfs\":{\"oid\":\"%s\"", entry->lfs_oid);
                 if (entry->size != UINT64_MAX)
                         buf_add_fmt(out, ",\"size\":%" PRIu64, entry->size);
-                buf_add_fmt(out, ",\"pointerSize\":%" PRIu64 "}", entry->pointer_size);
+                buf_add_fmt(out, ",\"pointerSize\":%" PRIu64 "}",
+                            entry->pointer_size ? entry->pointer_size : pointer_size(entry->size));
         }
         if (show_xet)
                 buf_add_fmt(out, ",\"xetHash\":\"%s\"", entry->xet_hash);

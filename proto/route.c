@@ -60,6 +60,10 @@ static const struct {
 
 static const char *const op_names[HUB_OP_MAX] = {
         [HUB_LOCAL] = "local",
+        [HUB_RELAY] = "relay",
+        [HUB_CAS] = "cas",
+        [HUB_ENDPOINTS] = "endpoints",
+        [HUB_VIEWER] = "viewer",
         [HUB_RESOLVE] = "resolve",
         [HUB_RESOLVE_CACHE] = "resolve-cache",
         [HUB_RAW] = "raw",
@@ -81,6 +85,16 @@ static const char *const op_names[HUB_OP_MAX] = {
         [HUB_XET_TOKEN] = "xet-token",
         [HUB_USER_DOC] = "user-doc",
         [HUB_EVENTS] = "events",
+        [HUB_PREUPLOAD] = "preupload",
+        [HUB_COMMIT] = "commit",
+        [HUB_LFS_BATCH] = "lfs-batch",
+        [HUB_GIT_REFS] = "git-refs",
+        [HUB_GIT_FETCH] = "git-fetch",
+        [HUB_GIT_PUSH] = "git-push",
+        [HUB_REPO_CREATE] = "repo-create",
+        [HUB_REPO_DELETE] = "repo-delete",
+        [HUB_REPO_MOVE] = "repo-move",
+        [HUB_DUPLICATE] = "duplicate",
         [HUB_WRITE] = "write",
         [HUB_FORWARD] = "forward",
 };
@@ -114,6 +128,44 @@ const char *repo_kind_prefix(enum repo_kind kind)
 const char *hub_op_name(enum hub_op op)
 {
         return (unsigned)op < HUB_OP_MAX ? op_names[op] : "unknown";
+}
+
+const char *hub_right_name(enum hub_right right)
+{
+        static const char *const names[RIGHT_MAX] = {
+                [RIGHT_NONE] = "none",         [RIGHT_READ] = "read",
+                [RIGHT_COMMIT] = "commit",     [RIGHT_REFS] = "refs",
+                [RIGHT_REPO] = "repo",         [RIGHT_DISCUSS] = "discuss",
+                [RIGHT_SPACE] = "space",       [RIGHT_JOB] = "job",
+                [RIGHT_ENDPOINT] = "endpoint", [RIGHT_COLLECTION] = "collection",
+                [RIGHT_ACCESS] = "access",     [RIGHT_LIKE] = "like",
+                [RIGHT_WHOAMI] = "whoami",     [RIGHT_NEVER] = "never",
+        };
+
+        return (unsigned)right < RIGHT_MAX ? names[right] : "unknown";
+}
+
+void hub_untrue_format(unsigned what, struct buf *out)
+{
+        static const struct {
+                unsigned bit;
+                const char *name;
+        } names[] = {
+                { UNTRUE_REFS, "refs" },   { UNTRUE_DOCS, "docs" },   { UNTRUE_RIGHTS, "rights" },
+                { UNTRUE_GONE, "all" },    { UNTRUE_LISTS, "lists" }, { UNTRUE_PUBLIC, "public" },
+                { UNTRUE_NAMED, "named" }, { UNTRUE_BYTES, "bytes" },
+        };
+        const char *comma = "";
+
+        if (what == UNTRUE_NOTHING)
+                buf_add_str(out, "nothing");
+        for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+                if (!(what & names[i].bit))
+                        continue;
+                buf_add_str(out, comma);
+                buf_add_str(out, names[i].name);
+                comma = ",";
+        }
 }
 
 static bool kind_of_word(struct slice word, enum repo_kind *ret)
@@ -222,6 +274,15 @@ static bool is_verb(const struct segments *s, size_t at)
                 word_in(s->v[at], slice_str(route_dataset_verbs), ' '));
 }
 
+/* Whether a file's path follows at `at`: then what stands before is a name, unless it begins a path
+ * with a revision itself ("gpt2/tree/resolve/..."). */
+static bool is_file_behind(const struct segments *s, size_t at)
+{
+        return at + 1 < s->n && !slice_is(s->v[0], "api") &&
+               word_in(s->v[at], SLICE("resolve raw"), ' ') &&
+               !word_in(s->v[at - 1], SLICE("resolve raw blob tree blame edit commits"), ' ');
+}
+
 /* How many segments the id at `at` has.  Behind resolve-cache no verb tells, but a commit does. */
 static size_t repo_segments(const struct segments *s, size_t at, bool rev_follows,
                             bool *ret_ambiguous)
@@ -234,7 +295,7 @@ static size_t repo_segments(const struct segments *s, size_t at, bool rev_follow
                 return 1;
         if (rev_follows)
                 return commit_id_valid(s->v[at + 1]) ? 1 : 2;
-        if (!is_verb(s, at + 1))
+        if (!is_verb(s, at + 1) || is_file_behind(s, at + 2))
                 return 2;
         *ret_ambiguous = at + 2 < s->n && is_verb(s, at + 2);
         return 1;
@@ -360,13 +421,20 @@ static int decode_capture(const struct segments *s, struct capture c, struct buf
         return 0;
 }
 
+static bool is_git(enum hub_op op)
+{
+        return op == HUB_LFS_BATCH || op == HUB_GIT_REFS || op == HUB_GIT_FETCH ||
+               op == HUB_GIT_PUSH;
+}
+
 static int decode_repo(const struct segments *s, const struct match *m, struct hub_request *r,
                        struct buf *arena, struct error *err)
 {
         if (decode_capture(s, m->repo, arena, &r->repo, err) < 0)
                 return -1;
         /* git adds ".git" to the name (hub-protocol 7). */
-        if (m->route->klass == CLASS_FORWARD && slice_ends(r->repo, SLICE(".git")))
+        if ((m->route->klass == CLASS_FORWARD || is_git(m->route->op)) &&
+            slice_ends(r->repo, SLICE(".git")))
                 r->repo.len -= 4;
         if (!repo_id_valid(r->repo) ||
             (m->repo.n == 1) != (slice_find(r->repo, '/') == r->repo.len))
@@ -500,6 +568,8 @@ static void set_forward(struct hub_request *r)
 {
         r->op = HUB_FORWARD;
         r->klass = CLASS_FORWARD;
+        r->right = RIGHT_NEVER;
+        r->untrue = UNTRUE_NOTHING;
         r->has_repo = false;
         r->rev_is_commit = false;
         r->query_known = false;
@@ -513,12 +583,16 @@ static int fill_request(const struct segments *s, const struct match *m, struct 
         r->op = m->route->op;
         r->klass = m->route->klass;
         r->params = m->route->params;
+        r->right = m->route->right;
+        r->untrue = m->route->untrue;
         if ((m->repo.n && decode_repo(s, m, r, arena, err) < 0) ||
             decode_rev(s, m, r, arena, err) < 0 || decode_path(s, m, r, arena, err) < 0 ||
             decode_verb(s, m, r, arena, err) < 0)
                 return -1;
         if (r->op == HUB_COMPARE)
                 settle_compare(r);
+        if (r->op == HUB_GIT_REFS && slice_is(r->query, "service=git-receive-pack"))
+                r->right = RIGHT_COMMIT;
         r->query_known = r->klass != CLASS_FORWARD && query_is_known(r->params, r->query);
         return 0;
 }
@@ -681,6 +755,16 @@ void hub_request_key(const struct hub_request *r, struct slice commit, struct bu
                 add_query(r, out);
         else if (r->query.len)
                 buf_add_fmt(out, " " SLICE_FMT, SLICE_ARG(r->query));
+}
+
+void hub_key_prefix(enum hub_op op, enum repo_kind kind, struct slice repo, struct buf *out)
+{
+        buf_add_fmt(out, "%s ", hub_op_name(op));
+        if (repo.len == 0)
+                return;
+        buf_add_fmt(out, "%s ", repo_kind_api(kind));
+        uri_encode(repo, "/", out);
+        buf_add_char(out, ' ');
 }
 
 /* ---- targets for upstream ---- */

@@ -53,8 +53,52 @@ enum hub_class {
         CLASS_FORWARD,    /* unknown: streamed through, unchanged and unstored */
 };
 
+/*
+ * What it takes to do something with a token of the pool: the verbs that an operator gives to local
+ * clients (config/access.h), and two that nobody is given.
+ */
+enum hub_right {
+        RIGHT_NONE, /* no token is used */
+        RIGHT_READ,
+        RIGHT_COMMIT,   /* contents: commits, uploads, pushes */
+        RIGHT_REFS,     /* branches, tags, squashing */
+        RIGHT_REPO,     /* create, delete, move, settings, duplicate */
+        RIGHT_DISCUSS,  /* discussions and pull requests */
+        RIGHT_SPACE,    /* what a Space runs on, its secrets and variables */
+        RIGHT_JOB,      /* jobs and scheduled jobs */
+        RIGHT_ENDPOINT, /* inference endpoints */
+        RIGHT_COLLECTION,
+        RIGHT_ACCESS, /* requests for access to gated repositories */
+        RIGHT_LIKE,
+        RIGHT_WHOAMI, /* answered for the client itself */
+        RIGHT_NEVER,  /* identity, settings, tokens, billing, organizations; and the unknown */
+        RIGHT_MAX
+};
+const char *hub_right_name(enum hub_right right);
+
+/* What a write that succeeded makes untrue of what is cached (hub-protocol: "Invalidation codes").
+ */
+enum hub_untrue {
+        UNTRUE_NOTHING = 0,     /* nothing that is ever kept */
+        UNTRUE_REFS = 1 << 1,   /* where refs point, and which there are */
+        UNTRUE_DOCS = 1 << 2,   /* what is said of the repository: info, discussions, runtime */
+        UNTRUE_RIGHTS = 1 << 3, /* who may see it */
+        UNTRUE_GONE = 1 << 4,   /* everything: it is another repository now, or none */
+        UNTRUE_LISTS = 1 << 5,  /* listings, collections, users */
+        UNTRUE_PUBLIC = 1 << 6, /* documents that are the same for everybody */
+        UNTRUE_NAMED = 1 << 7,  /* the repositories are those that body and answer name */
+        UNTRUE_BYTES = 1 << 8,  /* large files: their bytes may be gone for good */
+};
+
+/* "refs,docs,lists" or "nothing". */
+void hub_untrue_format(unsigned what, struct buf *out);
+
 enum hub_op {
         HUB_LOCAL,         /* /-/... */
+        HUB_RELAY,         /* /-/relay/...: an address of another host that we gave out */
+        HUB_CAS,           /* /-/cas/...: the chunk storage, likewise */
+        HUB_ENDPOINTS,     /* /-/endpoints/...: the inference endpoints API and its catalog */
+        HUB_VIEWER,        /* /-/viewer/...: the dataset viewer */
         HUB_RESOLVE,       /* file bytes: resolve */
         HUB_RESOLVE_CACHE, /* /api/resolve-cache/...: the same bytes at a commit */
         HUB_RAW,           /* as stored in git: the pointer for an LFS file */
@@ -76,7 +120,17 @@ enum hub_op {
         HUB_XET_TOKEN,
         HUB_USER_DOC,
         HUB_EVENTS, /* CLASS_STREAM */
-        HUB_WRITE,  /* a known write */
+        HUB_PREUPLOAD,
+        HUB_COMMIT,
+        HUB_LFS_BATCH,   /* git-lfs's Batch API: uploads and downloads */
+        HUB_GIT_REFS,    /* info/refs of git's smart HTTP */
+        HUB_GIT_FETCH,   /* git-upload-pack */
+        HUB_GIT_PUSH,    /* git-receive-pack */
+        HUB_REPO_CREATE, /* the repository is named in the body, like in the two that follow */
+        HUB_REPO_DELETE,
+        HUB_REPO_MOVE,
+        HUB_DUPLICATE,
+        HUB_WRITE, /* a known write */
         HUB_FORWARD,
         HUB_OP_MAX
 };
@@ -104,6 +158,8 @@ struct hub_request {
         struct slice raw_path; /* target without the query */
         struct slice query;    /* raw query without '?', or empty */
         bool query_known;      /* every parameter is one that the route lists */
+        enum hub_right right;  /* what a local client needs to be allowed */
+        unsigned untrue;       /* enum hub_untrue: what a success makes untrue */
         const char *params;    /* private: the route's parameters */
         char *arena;
 };
@@ -123,6 +179,10 @@ void hub_request_done(struct hub_request *r);
  * left out, sorted, repeated values as a set.  Two requests that mean the same give the same key.
  */
 void hub_request_key(const struct hub_request *r, struct slice commit, struct buf *out);
+
+/* What the keys of all documents of one operation begin with: about one repository, or, with an
+ * empty `repo`, about none. */
+void hub_key_prefix(enum hub_op op, enum repo_kind kind, struct slice repo, struct buf *out);
 
 /* The target that asks upstream for the file at a commit: "/datasets/a/b/resolve/<commit>/<path>".
  */

@@ -10,6 +10,9 @@
  *   {any}     one segment, part of the verb; {any*} and {any+}: the rest
  *   {path*}   the rest, decoded and joined; {path+}: at least one segment
  *
+ * Each row says what a caller with a local credential must be allowed (enum hub_right), and what a
+ * success makes untrue (enum hub_untrue; nothing for reads).
+ *
  * A parameter name may end in
  *   ?   a boolean whose default is false
  *   ~   true and false in either spelling, without a default
@@ -27,6 +30,8 @@ struct route {
         unsigned methods; /* HEAD is implied by GET */
         const char *pattern;
         const char *params; /* the query parameters that it knows, separated by spaces */
+        enum hub_right right;
+        unsigned untrue;
 };
 
 extern const struct route routes[];

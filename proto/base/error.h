@@ -29,6 +29,10 @@
         X(ERR_BAD_REQUEST, "bad-request") /* the client's input is malformed */                    \
         X(ERR_TOO_LARGE, "too-large")     /* the client's input is over a ceiling */               \
         X(ERR_RANGE, "range")             /* no byte of the range exists */                        \
+        X(ERR_CREDENTIAL, "credential")   /* a local credential that nobody has */                 \
+        X(ERR_FORBIDDEN, "forbidden")     /* a local client may not do this */                     \
+        X(ERR_LIMITED, "limited")         /* upstream's rate limit for the token is used up */     \
+        X(ERR_UNCERTAIN, "uncertain")     /* a write was sent and its outcome is not known */      \
         X(ERR_METHOD, "method")           /* a method that this path does not have */              \
         X(ERR_MISDIRECTED, "misdirected") /* a Host that is not ours */                            \
         X(ERR_UNSUPPORTED, "unsupported") /* well formed, and not offered by this build */         \

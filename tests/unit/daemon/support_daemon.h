@@ -73,7 +73,9 @@ static void scene_start(void (*hub_handler)(struct http_call *),
                                   .cache_hot_bytes = MIB(1) };
         d = (struct daemon){ .config_now = &config };
         list_init(&d.waiting);
-        list_init(&d.streams);
+        list_init(&d.forwards);
+        list_init(&d.relays);
+        list_init(&d.accounts);
         if (store_open(&store_options, &d.store, &err) < 0 ||
             permits_new(&config, &d.permits, &err) < 0 || hot_new(&config, &d.hot, &err) < 0 ||
             loop_new(4, &d.loop, &err) < 0 ||

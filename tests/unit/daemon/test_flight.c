@@ -148,8 +148,8 @@ static void join(struct reader *r, uint64_t start, uint64_t end, bool completes)
         memset(r, 0, sizeof(*r));
         client_init(&r->client);
         r->status = plan.status;
-        r->reader = flight_join(d.flights, facts, &permit, NULL, &plan, &r->client.x, on_ready, r,
-                                &err);
+        r->reader = flight_join(d.flights, facts, &permit, NULL, NULL, &plan, &r->client.x,
+                                on_ready, r, &err);
         assert_non_null(r->reader);
         assert_false(r->is_ready);
 }
@@ -672,22 +672,24 @@ static void test_refused_joins(void **state unused_arg)
         struct reader a;
 
         /* The right to read documents is none to read bytes. */
-        assert_null(
-                flight_join(d.flights, facts, &documents, NULL, &plan, NULL, on_ready, NULL, &err));
+        assert_null(flight_join(d.flights, facts, &documents, NULL, NULL, &plan, NULL, on_ready,
+                                NULL, &err));
         assert_int_equal(err.kind, ERR_INTERNAL);
 
         /* One digest has one size. */
         join_whole(&a);
         other = file_facts_new(REPO_MODEL, SLICE("org/other"), SLICE(COMMIT), SLICE("f"), &digest,
                                size + 1, true);
-        assert_null(flight_join(d.flights, other, &bytes, NULL, &plan, NULL, on_ready, NULL, &err));
+        assert_null(flight_join(d.flights, other, &bytes, NULL, NULL, &plan, NULL, on_ready, NULL,
+                                &err));
         assert_int_equal(err.kind, ERR_UPSTREAM_BROKEN);
         file_facts_unref(&other);
         assert_got(&a, 0, size);
 
         run_until(no_flights, NULL);
         flights_close(d.flights);
-        assert_null(flight_join(d.flights, facts, &bytes, NULL, &plan, NULL, on_ready, NULL, &err));
+        assert_null(flight_join(d.flights, facts, &bytes, NULL, NULL, &plan, NULL, on_ready, NULL,
+                                &err));
         assert_int_equal(err.kind, ERR_SHUTDOWN);
         assert_int_equal(flights_count(d.flights), 0);
 }

@@ -263,6 +263,89 @@ static void test_forgetting_a_principal(void **state)
         assert_true(may(p, &nobody, SCOPE_BYTES));
 }
 
+/* ---- a repository about which everybody is asked anew ---- */
+
+static bool may_there(struct permits *p, const struct principal *who, enum repo_kind kind,
+                      const char *repo)
+{
+        struct permit permit;
+
+        return permits_check(p, who, kind, slice_str(repo), SCOPE_DOCUMENTS, &permit);
+}
+
+static void test_forgetting_a_repository(void **state)
+{
+        struct permits *p = *state;
+        struct principal who[] = { named(p, "Bearer a"), named(p, "Bearer b"), named(p, NULL) };
+        static const struct {
+                enum repo_kind kind;
+                const char *repo;
+        } others[] = {
+                { REPO_DATASET, "org/name" }, { REPO_SPACE, "org/name" },
+                { REPO_KERNEL, "org/name" },  { REPO_MODEL, "org/name2" },
+                { REPO_MODEL, "org/nam" },    { REPO_MODEL, "name" },
+                { REPO_MODEL, "org" },        { REPO_MODEL, "org/name/x" },
+        };
+
+        /* Where nobody was allowed anything there is nothing to forget. */
+        permits_forget_repo(p, REPO_MODEL, REPO);
+        for (size_t i = 0; i < ARRAY_LEN(who); i++) {
+                permits_allow(p, &who[i], REPO_MODEL, REPO, i == 0 ? SCOPE_BYTES : SCOPE_DOCUMENTS);
+                for (size_t k = 0; k < ARRAY_LEN(others); k++)
+                        permits_allow(p, &who[i], others[k].kind, slice_str(others[k].repo),
+                                      SCOPE_BYTES);
+        }
+        permits_forget_repo(p, REPO_MODEL, REPO);
+        for (size_t i = 0; i < ARRAY_LEN(who); i++) {
+                assert_false(may(p, &who[i], SCOPE_DOCUMENTS));
+                assert_false(may(p, &who[i], SCOPE_BYTES));
+                for (size_t k = 0; k < ARRAY_LEN(others); k++)
+                        if (!may_there(p, &who[i], others[k].kind, others[k].repo))
+                                fail_msg("%s was forgotten too", others[k].repo);
+        }
+}
+
+/* Only who is let in anew is: the others' rights do not come back with the first one's. */
+static void test_rights_after_forgetting(void **state)
+{
+        struct permits *p = *state;
+        struct principal a = named(p, "Bearer a"), b = named(p, "Bearer b"),
+                         nobody = named(p, NULL);
+        struct permit permit;
+
+        permits_allow(p, &nobody, REPO_MODEL, REPO, SCOPE_BYTES);
+        permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
+        permits_forget_repo(p, REPO_MODEL, REPO);
+        permit = permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_DOCUMENTS);
+        assert_int_equal(permit.public_until_ms, 0);
+        assert_true(may(p, &a, SCOPE_DOCUMENTS));
+        assert_false(may(p, &a, SCOPE_BYTES));
+        assert_false(may(p, &b, SCOPE_DOCUMENTS));
+        assert_false(may(p, &nobody, SCOPE_DOCUMENTS));
+        /* Twice is as good as once. */
+        permits_forget_repo(p, REPO_MODEL, REPO);
+        permits_forget_repo(p, REPO_MODEL, REPO);
+        assert_false(may(p, &a, SCOPE_DOCUMENTS));
+}
+
+/* A write by a spelling that upstream redirects is about the same repository. */
+static void test_forgetting_in_other_case(void **state)
+{
+        static const char *const spellings[] = { "ORG/NAME", "Org/Name", "org/namE" };
+        struct permits *p = *state;
+        struct principal a = named(p, "Bearer a");
+
+        for (size_t i = 0; i < ARRAY_LEN(spellings); i++) {
+                permits_allow(p, &a, REPO_MODEL, REPO, SCOPE_BYTES);
+                permits_forget_repo(p, REPO_MODEL, slice_str(spellings[i]));
+                if (may(p, &a, SCOPE_DOCUMENTS))
+                        fail_msg("still allowed behind a write to %s", spellings[i]);
+                permits_allow(p, &a, REPO_MODEL, slice_str(spellings[i]), SCOPE_BYTES);
+                permits_forget_repo(p, REPO_MODEL, REPO);
+                assert_false(may_there(p, &a, REPO_MODEL, spellings[i]));
+        }
+}
+
 /* ---- time ---- */
 
 static void assert_right_ends(struct permits *p, const struct principal *who)
@@ -474,6 +557,9 @@ int main(void)
                 T(test_denials),
                 T(test_a_denied_token_ends_public),
                 T(test_forgetting_a_principal),
+                T(test_forgetting_a_repository),
+                T(test_rights_after_forgetting),
+                T(test_forgetting_in_other_case),
                 T(test_rights_end),
                 T(test_another_time),
                 T(test_remembered_public),

@@ -2,25 +2,14 @@
  * The server with real sockets on 127.0.0.1.  A worker thread plays the loop: it answers exchanges
  * that wait and resumes sources that paused.  Blobs are faked, so that the store is not needed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "support_client.h"
 
-#include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "config.h"
 #include "server.h"
@@ -289,6 +278,7 @@ static void on_exchange_over(void *arg, struct exchange *x, bool sent_whole)
 static struct config config = {
         .listen = { .host = "127.0.0.1", .port = 0 },
         .public_url = (char *)"",
+        .upstream_url = (char *)"https://origin.example",
         .network_tcp_congestion = (char *)"",
         .network_notsent_lowat = 131072,
         .threads = 2,
@@ -301,8 +291,9 @@ static struct config config = {
 
 static void start_with(const struct config *c)
 {
-        static const struct server_handler handler = { on_handle, on_waiting, on_exchange_over,
-                                                       NULL };
+        static const struct server_handler handler = { .handle = on_handle,
+                                                       .waiting = on_waiting,
+                                                       .over = on_exchange_over };
         struct error err = { 0 };
 
         worker.last = &worker.first;
@@ -336,162 +327,12 @@ static int tear_down(void **state)
         return 0;
 }
 
-/* ---- a client ---- */
-
-struct client {
-        int fd;
-        char *bytes; /* read and not yet used */
-        size_t n, room;
-};
-
-struct reply {
-        int status;
-        struct buf head, body;
-        bool complete;
-};
-
 static void client_open(struct client *c)
 {
-        struct sockaddr_in to = { .sin_family = AF_INET };
-        struct timeval limit = { .tv_sec = 20 };
-        const char *address = server_address(server);
-
-        *c = (struct client){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
-        to.sin_port = htons((uint16_t)strtoul(strrchr(address, ':') + 1, NULL, 10));
-        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-        assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof(to)), 0);
+        client_open_at(c, server_address(server));
 }
 
-static void client_close(struct client *c)
-{
-        close(c->fd);
-        free(c->bytes);
-}
-
-static void client_send_n(struct client *c, const char *bytes, size_t n)
-{
-        while (n > 0) {
-                ssize_t r = send(c->fd, bytes, n, MSG_NOSIGNAL);
-
-                if (r <= 0)
-                        return; /* the server may have closed: the reply tells */
-                bytes += r;
-                n -= (size_t)r;
-        }
-}
-
-static void client_send(struct client *c, const char *text)
-{
-        client_send_n(c, text, strlen(text));
-}
-
-/* False at the end of the stream. */
-static bool client_fill(struct client *c)
-{
-        ssize_t r;
-
-        if (c->room - c->n < 65536) {
-                c->room = c->room * 2 + 131072;
-                c->bytes = realloc(c->bytes, c->room);
-        }
-        r = recv(c->fd, c->bytes + c->n, c->room - c->n, 0);
-        if (r > 0)
-                c->n += (size_t)r;
-        return r > 0;
-}
-
-static void client_use(struct client *c, size_t n, struct buf *to)
-{
-        if (to)
-                buf_add(to, slice_of(c->bytes, n));
-        memmove(c->bytes, c->bytes + n, c->n - n);
-        c->n -= n;
-}
-
-static bool client_line(struct client *c, struct buf *to)
-{
-        char *end;
-
-        while (!c->n || !(end = memchr(c->bytes, '\n', c->n)))
-                if (!client_fill(c))
-                        return false;
-        client_use(c, (size_t)(end - c->bytes) + 1, to);
-        return true;
-}
-
-static bool client_take(struct client *c, size_t n, struct buf *to)
-{
-        while (c->n < n)
-                if (!client_fill(c)) {
-                        client_use(c, c->n, to);
-                        return false;
-                }
-        client_use(c, n, to);
-        return true;
-}
-
-static bool take_chunks(struct client *c, struct buf *body)
-{
-        for (;;) {
-                struct buf line = BUF_INIT(1000);
-                bool ok = client_line(c, &line);
-                size_t n = ok ? strtoul(line.ptr, NULL, 16) : 0;
-
-                buf_done(&line);
-                if (!ok || !client_take(c, n, body) || !client_take(c, 2, NULL))
-                        return false;
-                if (n == 0)
-                        return true;
-        }
-}
-
-static const char *reply_header(const struct reply *r, const char *name)
-{
-        return r->head.ptr ? strcasestr(r->head.ptr, name) : NULL;
-}
-
-/* The next reply; status 0 if there is none. */
-static struct reply client_reply(struct client *c, bool head_only)
-{
-        struct reply r = { .head = BUF_INIT(1 << 20), .body = BUF_INIT(64 << 20) };
-        size_t before;
-        const char *length;
-
-        do {
-                before = r.head.len;
-                if (!client_line(c, &r.head))
-                        return r;
-        } while (r.head.len - before > 2);
-        r.status = (int)strtol(r.head.ptr + 9, NULL, 10);
-        length = reply_header(&r, "\r\nContent-Length:");
-        if (head_only || r.status == 304 || r.status == 100)
-                r.complete = true;
-        else if (length)
-                r.complete = client_take(c, strtoul(length + 17, NULL, 10), &r.body);
-        else if (reply_header(&r, "\r\nTransfer-Encoding: chunked"))
-                r.complete = take_chunks(c, &r.body);
-        else
-                r.complete = !client_take(c, SIZE_MAX, &r.body);
-        return r;
-}
-
-static void reply_done(struct reply *r)
-{
-        buf_done(&r->head);
-        buf_done(&r->body);
-}
-
-static void expect_reply(struct client *c, int status, const char *body)
-{
-        struct reply r = client_reply(c, false);
-
-        assert_int_equal(r.status, status);
-        assert_true(r.complete);
-        if (body)
-                assert_string_equal(r.body.ptr ? r.body.ptr : "", body);
-        reply_done(&r);
-}
+/* ---- tests ---- */
 
 static void expect_pattern(const struct reply *r, uint64_t start, size_t n)
 {
@@ -499,26 +340,6 @@ static void expect_pattern(const struct reply *r, uint64_t start, size_t n)
         for (size_t i = 0; i < n; i++)
                 assert_int_equal(r->body.ptr[i], byte_at(start + i));
 }
-
-static bool client_at_end(struct client *c)
-{
-        return c->n == 0 && !client_fill(c);
-}
-
-static bool eventually(bool (*is)(void))
-{
-        for (int i = 0; i < 2000; i++) {
-                if (is())
-                        return true;
-                usleep(5000);
-        }
-        return false;
-}
-
-#define GET(path)  "GET " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
-#define HEAD(path) "HEAD " path " HTTP/1.1\r\nHost: localhost\r\n\r\n"
-
-/* ---- tests ---- */
 
 static void test_keep_alive(void **state)
 {
@@ -717,6 +538,25 @@ static void test_refusals(void **state)
                 client_close(&c);
         }
         assert_int_equal(server_refused(server) - before, ARRAY_LEN(cases));
+}
+
+static void test_hosts_of_ours(void **state)
+{
+        static const char *const names[] = { "router.example" };
+        struct client c;
+
+        (void)state;
+        client_open(&c);
+        client_send(&c, "GET /hello HTTP/1.1\r\nHost: origin.example\r\n\r\n");
+        expect_reply(&c, 200, "hello");
+        client_send(&c, "GET /hello HTTP/1.1\r\nHost: router.example\r\n\r\n");
+        expect_reply(&c, 421, NULL);
+        client_close(&c);
+        server_set_hosts(server, names, ARRAY_LEN(names));
+        client_open(&c);
+        client_send(&c, "GET /hello HTTP/1.1\r\nHost: Router.example:80\r\n\r\n");
+        expect_reply(&c, 200, "hello");
+        client_close(&c);
 }
 
 static int status_of_long(const char *start, size_t n, const char *end)
@@ -1206,8 +1046,9 @@ static void test_limit(void **state)
 
 static void test_address_in_use(void **state)
 {
-        static const struct server_handler handler = { on_handle, on_waiting, on_exchange_over,
-                                                       NULL };
+        static const struct server_handler handler = { .handle = on_handle,
+                                                       .waiting = on_waiting,
+                                                       .over = on_exchange_over };
         struct config again = config;
         struct server *second = NULL;
         struct error err = { 0 };
@@ -1236,6 +1077,7 @@ int main(void)
                 LIVE(test_head),
                 LIVE(test_head_chunked),
                 LIVE(test_refusals),
+                LIVE(test_hosts_of_ours),
                 LIVE(test_long_heads),
                 LIVE(test_many_headers),
                 LIVE(test_bodies),

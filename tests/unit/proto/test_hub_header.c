@@ -220,13 +220,45 @@ static void test_random(void **state)
         }
 }
 
+static void test_mentions(void **state)
+{
+        static const struct {
+                const char *value;
+                bool mentions;
+        } cases[] = {
+                { "Bearer hf_marked1", true },
+                { "Bearer hf_other", false },
+                { "Token hf_marked1", true },
+                { "hf_marked1", true },
+                { "Basic dXNlcjpoZl9tYXJrZWQx", true },   /* user:hf_marked1 */
+                { "basic  aGZfbWFya2VkMTp4 ", true },     /* hf_marked1:x */
+                { "Basic aGZfbWFya2VkMQ==", true },       /* hf_marked1 */
+                { "Basic aGZfbWFya2VkMTp4!", true },      /* and a byte that is no digit */
+                { "Basic dXNlcjpoZl9vdGhlcg==", false },  /* user:hf_other */
+                { "Bearer dXNlcjpoZl9tYXJrZWQx", false }, /* not decoded */
+                { "", false },
+                { "Basic", false },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+                if (authorization_mentions(slice_str(cases[i].value), SLICE("hf_marked")) !=
+                    cases[i].mentions)
+                        fail_msg("%s", cases[i].value);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_link_rewrite),        cmocka_unit_test(test_link_next),
-                cmocka_unit_test(test_content_disposition), cmocka_unit_test(test_content_type),
-                cmocka_unit_test(test_header_value),        cmocka_unit_test(test_tokens),
-                cmocka_unit_test(test_retry_after),         cmocka_unit_test(test_random),
+                cmocka_unit_test(test_link_rewrite),
+                cmocka_unit_test(test_link_next),
+                cmocka_unit_test(test_content_disposition),
+                cmocka_unit_test(test_content_type),
+                cmocka_unit_test(test_header_value),
+                cmocka_unit_test(test_tokens),
+                cmocka_unit_test(test_retry_after),
+                cmocka_unit_test(test_random),
+                cmocka_unit_test(test_mentions),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

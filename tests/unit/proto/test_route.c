@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "route_table.h"
 #include "support.h"
 
 #define SHA   "0123456789abcdef0123456789abcdef01234567"
@@ -62,6 +63,10 @@ static const struct target_case {
         FILE_AT("/a/b/resolve/main/api", HUB_RESOLVE, "models", "a/b", "main", "api", "resolve"),
         FILE_AT("/gpt2/resolve/main/resolve", HUB_RESOLVE, "models", "gpt2", "main", "resolve",
                 "resolve"),
+        FILE_AT("/acme/delete/resolve/main/f", HUB_RESOLVE, "models", "acme/delete", "main", "f",
+                "resolve"),
+        FILE_AT("/datasets/a/settings/raw/main/f", HUB_RAW, "datasets", "a/settings", "main", "f",
+                "raw"),
         FILE_AT("/gpt2/raw/main/resolve/main/x", HUB_RAW, "models", "gpt2", "main",
                 "resolve/main/x", "raw"),
         FILE_AT("/a/b/resolve/main/x;a=b.css", HUB_RESOLVE, "models", "a/b", "main", "x;a=b.css",
@@ -117,13 +122,13 @@ static const struct target_case {
           "a/b", SHA, "", "xet-read-token" },
         { "/api/spaces/a/b/logs/build", HTTP_GET, HUB_EVENTS, CLASS_STREAM, "spaces", "a/b", "main",
           "", "logs/build" },
-        { "/api/models/a/b/commit/main", HTTP_POST, HUB_WRITE, CLASS_WRITE, "models", "a/b", "main",
-          "", "commit" },
-        { "/api/models/a/b/preupload/main", HTTP_POST, HUB_FORWARD, CLASS_FORWARD, "models", "a/b",
+        { "/api/models/a/b/commit/main", HTTP_POST, HUB_COMMIT, CLASS_WRITE, "models", "a/b",
+          "main", "", "commit" },
+        { "/api/models/a/b/preupload/main", HTTP_POST, HUB_PREUPLOAD, CLASS_USER, "models", "a/b",
           "main", "", "preupload" },
-        { "/a/b.git/info/lfs/objects/batch", HTTP_POST, HUB_FORWARD, CLASS_FORWARD, "models", "a/b",
+        { "/a/b.git/info/lfs/objects/batch", HTTP_POST, HUB_LFS_BATCH, CLASS_USER, "models", "a/b",
           "main", "", "info/lfs/objects/batch" },
-        { "/datasets/x/info/refs?service=git-upload-pack", HTTP_GET, HUB_FORWARD, CLASS_FORWARD,
+        { "/datasets/x/info/refs?service=git-upload-pack", HTTP_GET, HUB_GIT_REFS, CLASS_USER,
           "datasets", "x", "main", "", "info/refs" },
         { "/-/metrics", HTTP_GET, HUB_LOCAL, CLASS_LOCAL, NULL, "", "", "metrics", "" },
         { "/-/a/b%20c", HTTP_POST, HUB_LOCAL, CLASS_LOCAL, NULL, "", "", "a/b c", "" },
@@ -137,8 +142,8 @@ static const struct target_case {
         PLAIN(HTTP_HEAD, "/api/telemetry/x/y", HUB_TELEMETRY, CLASS_FORWARD, "telemetry/x/y"),
         PLAIN(HTTP_GET, "/api/whoami-v2", HUB_WHOAMI, CLASS_USER, "whoami-v2"),
         PLAIN(HTTP_GET, "/api/tasks", HUB_PUBLIC_DOC, CLASS_PUBLIC, "tasks"),
-        PLAIN(HTTP_POST, "/api/repos/create", HUB_WRITE, CLASS_WRITE, "repos/create"),
-        PLAIN(HTTP_POST, "/api/validate-yaml", HUB_FORWARD, CLASS_FORWARD, ""),
+        PLAIN(HTTP_POST, "/api/repos/create", HUB_REPO_CREATE, CLASS_WRITE, "repos/create"),
+        PLAIN(HTTP_POST, "/api/validate-yaml", HUB_FORWARD, CLASS_FORWARD, "validate-yaml"),
         PLAIN(HTTP_GET, "/", HUB_FORWARD, CLASS_FORWARD, ""),
         PLAIN(HTTP_GET, "/docs/hub/", HUB_FORWARD, CLASS_FORWARD, ""),
         PLAIN(HTTP_GET, "/api/models/", HUB_FORWARD, CLASS_FORWARD, ""),
@@ -320,10 +325,11 @@ static void add_sample(struct slice segment, struct buf *out)
                 buf_add(out, segment);
 }
 
-static void check_operation(struct slice method, struct slice path, struct slice op,
-                            struct slice klass)
+/* column: method, path, operation, class, right, what a success makes untrue. */
+static void check_operation(const struct slice *column)
 {
-        struct buf target = BUF_INIT(4096), name = BUF_INIT(4096);
+        struct slice method = column[0], path = column[1], op = column[2], klass = column[3];
+        struct buf target = BUF_INIT(4096), name = BUF_INIT(4096), untrue = BUF_INIT(256);
         struct slice rest = slice_skip(path, 1), segment;
         struct hub_request r;
         struct error err;
@@ -338,9 +344,47 @@ static void check_operation(struct slice method, struct slice path, struct slice
         if (!slice_is(op, hub_op_name(r.op)) || !slice_is(klass, class_names[r.klass]))
                 fail_msg("%s: got %s, %s; want " SLICE_FMT ", " SLICE_FMT, name.ptr,
                          hub_op_name(r.op), class_names[r.klass], SLICE_ARG(op), SLICE_ARG(klass));
+        hub_untrue_format(r.untrue, &untrue);
+        if (!slice_is(column[4], hub_right_name(r.right)) ||
+            !slice_eq(column[5], buf_slice(&untrue)))
+                fail_msg("%s: got right %s, untrue %s; want " SLICE_FMT ", " SLICE_FMT, name.ptr,
+                         hub_right_name(r.right), untrue.ptr, SLICE_ARG(column[4]),
+                         SLICE_ARG(column[5]));
         hub_request_done(&r);
         buf_done(&target);
         buf_done(&name);
+        buf_done(&untrue);
+}
+
+/* Every row of the table: a decision about rights and, if it writes, about what becomes untrue. */
+static void test_decisions(void **state)
+{
+        (void)state;
+        for (size_t i = 0; i < n_routes; i++) {
+                const struct route *row = &routes[i];
+                bool writes = row->klass == CLASS_WRITE;
+                bool is_ours =
+                        row->klass == CLASS_LOCAL || row->op == HUB_RELAY || row->op == HUB_CAS;
+
+                if ((unsigned)row->right >= RIGHT_MAX)
+                        fail_msg("%s: no right", row->pattern);
+                if (!writes && row->untrue != UNTRUE_NOTHING)
+                        fail_msg("%s: a read makes nothing untrue", row->pattern);
+                if (writes && (row->right == RIGHT_NONE || row->right == RIGHT_READ))
+                        fail_msg("%s: a write that anybody may make", row->pattern);
+                /* Nothing of these is ever kept, so nothing of it can become untrue. */
+                if (writes && row->untrue == UNTRUE_NOTHING && !strstr(row->pattern, "jobs") &&
+                    !strstr(row->pattern, "notifications") && !strstr(row->pattern, "agentic") &&
+                    row->op != HUB_ENDPOINTS)
+                        fail_msg("%s: a write that makes nothing untrue", row->pattern);
+                if (writes && strstr(row->pattern, "{repo}") && !strstr(row->pattern, "access") &&
+                    !(row->untrue & (UNTRUE_DOCS | UNTRUE_GONE)))
+                        fail_msg("%s: what is said of the repository stays", row->pattern);
+                /* Bytes and documents of a repository go by the right to read it. */
+                if (!is_ours && !writes && strstr(row->pattern, "{repo}") &&
+                    row->right == RIGHT_NONE)
+                        fail_msg("%s: a repository without a right", row->pattern);
+        }
 }
 
 static void test_operations(void **state)
@@ -353,14 +397,14 @@ static void test_operations(void **state)
         if (!file)
                 fail_msg("%s: %s", OPERATIONS_TSV, strerror(errno));
         while (fgets(line, sizeof(line), file)) {
-                struct slice rest = slice_of(line, strcspn(line, "\n")), column[4];
+                struct slice rest = slice_of(line, strcspn(line, "\n")), column[6];
 
                 if (line[0] == '#')
                         continue;
                 for (size_t i = 0; i < ARRAY_LEN(column); i++)
                         if (!slice_split(&rest, '\t', &column[i]))
                                 fail_msg("%s: a column is missing", line);
-                check_operation(column[0], column[1], column[2], column[3]);
+                check_operation(column);
                 n++;
         }
         fclose(file);
@@ -584,17 +628,12 @@ static void test_random(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_targets),
-                cmocka_unit_test(test_refused),
-                cmocka_unit_test(test_sizes),
-                cmocka_unit_test(test_operations),
-                cmocka_unit_test(test_methods),
-                cmocka_unit_test(test_queries),
-                cmocka_unit_test(test_keys),
-                cmocka_unit_test(test_key_with_commit),
-                cmocka_unit_test(test_upstream_targets),
-                cmocka_unit_test(test_round_trip),
-                cmocka_unit_test(test_random),
+                cmocka_unit_test(test_targets),         cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_sizes),           cmocka_unit_test(test_decisions),
+                cmocka_unit_test(test_operations),      cmocka_unit_test(test_methods),
+                cmocka_unit_test(test_queries),         cmocka_unit_test(test_keys),
+                cmocka_unit_test(test_key_with_commit), cmocka_unit_test(test_upstream_targets),
+                cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_random),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
