@@ -110,11 +110,11 @@ def populate(hub):
 
 
 def check_hub(hub):
-    """No token reached an origin that is not the hub's, and nobody asked the evil host."""
+    """No token reached an origin that is not one of the hub's, and nobody asked the evil host."""
     if hub.process is None:
         return
     for row in hub.log():
-        if row["origin"] != "hub":
+        if row["origin"] not in ("hub", "endpoints", "viewer"):
             assert "CANARY" not in str(row["raw_headers"]) + row["target"], f"a token went to {row['origin']}: {row}"
         assert row["origin"] != "evil", f"the evil host was asked: {row['target']}"
 
