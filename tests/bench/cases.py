@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from servers import MIB, cpu_seconds, fetch, rss_anon, settle
+from writes import Writes
 
 GIB = 1 << 30
 
@@ -19,6 +20,7 @@ class Sizes:
     def __init__(self, quick):
         self.rounds = 3 if quick else 5
         self.ttfb_rounds = 5 if quick else 15
+        self.slow_rounds = 1 if quick else 3
         self.seconds = 0.5 if quick else 1.5
         self.big = 256 * MIB if quick else GIB
         self.herd = 64 * MIB if quick else 256 * MIB
@@ -39,6 +41,7 @@ class Bench:
         self.sizes, self.load_program, self.data = sizes, load, data
         self.origin, self.nginx, self.hubcached, self.olah = origin, nginx, hubcached, olah
         self.results = {}
+        self.writes = Writes(self)
 
     # ---- tools ----
 
@@ -340,7 +343,8 @@ class Bench:
             settle(server.pids())
         os.sync()
 
-    CASES = ("hot-get", "hot-head", "hot-range", "hot-1", "hot-8", "slow", "first-byte", "cold", "herd")
+    CASES = ("hot-get", "hot-head", "hot-range", "hot-1", "hot-8", "slow", "first-byte", "cold", "herd",
+             "call", "upload", "upload-1g")
 
     def run(self, only):
         self.make_hot()
@@ -355,6 +359,9 @@ class Bench:
             "first-byte": self.first_byte,
             "cold": self.cold_stream,
             "herd": self.herd,
+            "call": self.writes.small_calls,
+            "upload": lambda: self.writes.large_upload("upload"),
+            "upload-1g": lambda: self.writes.large_upload("upload-1g"),
         }
         for name in self.CASES:
             if not only or name in only:

@@ -9,6 +9,11 @@
  *              -f follows redirects, as a client does that talks to the Hub itself
  *   load slow  [-c N] [-b BYTES] URL
  *              each connection reads BYTES and stalls; prints "ready", ends when stdin closes
+ *   load put   [-p PID]... -u FILE URL
+ *              sends the file, 1 MiB at a time, and waits for the answer
+ *
+ * -H "NAME: VALUE" adds a header, -B TEXT sends a small body of JSON; both may be used with all of
+ * them but "put", which has its own body.
  *
  * The result is one line of JSON.  Processor time of the servers (-p) is their CPU clock, which
  * counts nanoseconds and threads that ended.  Time to first byte counts from sending the request
@@ -33,7 +38,7 @@
 
 enum { HEAD_MAX = 16384, PIDS_MAX = 64, BIG_READ = 1 << 20, FAIR_READ = 64 << 10, EVENTS = 256 };
 
-enum mode { RATE, WHOLE, SLOW };
+enum mode { RATE, WHOLE, SLOW, PUT };
 
 struct conn {
         int fd;
@@ -57,8 +62,11 @@ static struct {
         enum mode mode;
         unsigned n, times;
         double seconds, warm_seconds;
-        const char *method;
-        uint64_t range_length, range_size, slow_bytes;
+        const char *method, *upload, *body;
+        char headers[2048];
+        size_t headers_len;
+        uint64_t range_length, range_size, slow_bytes, upload_size;
+        int upload_fd;
         bool follow;
         pid_t pids[PIDS_MAX];
         unsigned n_pids;
@@ -161,7 +169,7 @@ static uint64_t dice(void)
 
 static void conn_send(struct conn *c, const struct url *url)
 {
-        char text[8192], range[96] = "";
+        char text[8192], range[96] = "", length[128] = "";
         int len;
 
         if (want.range_length) {
@@ -170,8 +178,21 @@ static void conn_send(struct conn *c, const struct url *url)
                 snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-%" PRIu64 "\r\n", at,
                          at + want.range_length - 1);
         }
-        len = snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n%s\r\n",
-                       want.method, url->path, url->authority, range);
+        if (want.body)
+                snprintf(length, sizeof(length),
+                         "Content-Type: application/json\r\nContent-Length: %zu\r\n",
+                         strlen(want.body));
+        else if (want.upload)
+                snprintf(length, sizeof(length), "Content-Length: %" PRIu64 "\r\n",
+                         want.upload_size);
+        len = snprintf(text, sizeof(text),
+                       "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n%s%s%s\r\n%s", want.method,
+                       url->path, url->authority, range, length, want.headers,
+                       want.body ? want.body : "");
+        if (len >= (int)sizeof(text)) {
+                fprintf(stderr, "load: the request is too long\n");
+                exit(1);
+        }
         if (send(c->fd, text, (size_t)len, MSG_NOSIGNAL) != len)
                 die("send");
         c->in_body = c->chunked = false;
@@ -453,6 +474,66 @@ static void run_slow(void)
                 continue;
 }
 
+/* A client that reads its file, as they do: what it sends is copied twice. */
+static void send_file(struct conn *c)
+{
+        ssize_t n = 0;
+
+        while (c->fd >= 0 && (n = read(want.upload_fd, buffer, BIG_READ)) > 0) {
+                for (ssize_t at = 0, took; at < n && c->fd >= 0; at += took) {
+                        struct pollfd out = { .fd = c->fd, .events = POLLOUT };
+
+                        took = send(c->fd, buffer + at, (size_t)(n - at), MSG_NOSIGNAL);
+                        if (took >= 0) {
+                                total_bytes += (uint64_t)took;
+                                continue;
+                        }
+                        took = 0;
+                        if (errno != EAGAIN || poll(&out, 1, 60000) <= 0)
+                                conn_end(c, true);
+                }
+        }
+        if (n < 0)
+                die(want.upload);
+}
+
+static void run_put(void)
+{
+        double cpu = servers_cpu(), client = own_cpu();
+        int64_t begin = now_ns();
+
+        request(&conns[0]);
+        send_file(&conns[0]);
+        while (unfinished)
+                turn(-1);
+        print_common((double)(now_ns() - begin) / 1e9, servers_cpu() - cpu, own_cpu() - client);
+        printf("}\n");
+}
+
+static void open_upload(void)
+{
+        off_t size;
+
+        want.upload_fd = open(want.upload, O_RDONLY | O_CLOEXEC);
+        if (want.upload_fd < 0 || (size = lseek(want.upload_fd, 0, SEEK_END)) < 0 ||
+            lseek(want.upload_fd, 0, SEEK_SET) < 0)
+                die(want.upload);
+        want.upload_size = (uint64_t)size;
+        want.method = "PUT";
+}
+
+static void add_header(const char *line)
+{
+        size_t room = sizeof(want.headers) - want.headers_len;
+        int n = snprintf(want.headers + want.headers_len, room, "%s\r\n", line);
+
+        if (n < 0 || (size_t)n >= room) {
+                fprintf(stderr, "load: too many headers\n");
+                exit(1);
+        }
+        want.headers_len += (size_t)n;
+}
+
 static void parse_arguments(int argc, char **argv)
 {
         int opt;
@@ -461,9 +542,10 @@ static void parse_arguments(int argc, char **argv)
                 exit(2);
         want.mode = strcmp(argv[1], "rate") == 0    ? RATE
                     : strcmp(argv[1], "whole") == 0 ? WHOLE
+                    : strcmp(argv[1], "put") == 0   ? PUT
                                                     : SLOW;
         optind = 2;
-        while ((opt = getopt(argc, argv, "c:d:w:X:r:n:fp:b:")) != -1) {
+        while ((opt = getopt(argc, argv, "c:d:w:X:r:n:fp:b:u:B:H:")) != -1) {
                 switch (opt) {
                 case 'c':
                         want.n = (unsigned)strtoul(optarg, NULL, 10);
@@ -494,10 +576,23 @@ static void parse_arguments(int argc, char **argv)
                 case 'b':
                         want.slow_bytes = strtoull(optarg, NULL, 10);
                         break;
+                case 'u':
+                        want.upload = optarg;
+                        break;
+                case 'B':
+                        want.body = optarg;
+                        break;
+                case 'H':
+                        add_header(optarg);
+                        break;
                 default:
                         exit(2);
                 }
         }
+        if ((want.mode == PUT) != (want.upload != NULL))
+                exit(2);
+        if (want.upload)
+                open_upload();
         if (optind != argc - 1)
                 exit(2);
         parse_url(argv[optind], &want.url);
@@ -525,6 +620,8 @@ int main(int argc, char **argv)
                 run_rate();
         else if (want.mode == WHOLE)
                 run_whole();
+        else if (want.mode == PUT)
+                run_put();
         else
                 run_slow();
         return 0;

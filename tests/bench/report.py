@@ -15,6 +15,11 @@ CASES = {
     "cold first byte": ("time", "ms", "", "direct"),
     "cold large GET": ("time", "s/GiB", "s/GiB", "nginx cache"),
     "64 clients, one cold file": ("spread", "ms", "s", "nginx cache"),
+    "forwarded GET": ("median", "ms", "us each", "direct"),
+    "forwarded POST": ("median", "ms", "us each", "direct"),
+    "forwarded write": ("median", "ms", "us each", "direct"),
+    "large upload": ("time", "s/GiB", "s/GiB", "direct"),
+    "large upload at 1 Gbit/s": ("time", "s/GiB", "s/GiB", "direct"),
 }
 
 
@@ -35,6 +40,13 @@ def ratios(results, case, server, base, what="value"):
 
 def ratio(results, case, base, what="value"):
     values = ratios(results, case, HUBCACHED, base, what)
+    return statistics.median(values) if values else None
+
+
+def later(results, case, base):
+    """How many milliseconds hubcached is behind the base, within a round."""
+    ours, theirs = rounds(results, case, HUBCACHED), rounds(results, case, base)
+    values = [ours[i]["value"] - theirs[i]["value"] for i in ours if i in theirs]
     return statistics.median(values) if values else None
 
 
@@ -72,7 +84,9 @@ def table(results):
 def extras(good):
     """What else a round noted, in its median."""
     shown = {"p50_us": "p50 {} us", "p99_us": "p99 {} us", "upstream": "upstream {}x", "first_ms": "leader {} ms",
-             "seconds": "all after {} s", "kernel_mib": "kernel {} MiB", "base_mib": "before {} MiB"}
+             "seconds": "all after {} s", "kernel_mib": "kernel {} MiB", "base_mib": "before {} MiB",
+             "put_s": "PUT {} s/GiB", "batch_ms": "batch {} ms", "commit_ms": "commit {} ms",
+             "rss_mib": "RssAnon {} MiB"}
     found = []
     for key, text in shown.items():
         values = [r[key] for r in good.values() if key in r]
@@ -101,9 +115,7 @@ def goals(results):
     digest = ratios(results, "cold large GET", "SHA-256 alone", "nginx cache")
     if digest and statistics.median(digest) > 1:
         found[-1] += (f"; SHA-256 alone takes {statistics.median(digest):.2f}x on this processor",)
-    ours, direct = rounds(results, "cold first byte", HUBCACHED), rounds(results, "cold first byte", "direct")
-    late = [ours[i]["value"] - direct[i]["value"] for i in ours if i in direct]
-    late = statistics.median(late) if late else None
+    late = later(results, "cold first byte", "direct")
     found.append(("cold first byte: at most 2 ms after direct", late is not None and f"{late:.2f} ms",
                   late is not None and late <= 2))
     herd = rounds(results, "64 clients, one cold file", HUBCACHED).values()
@@ -116,6 +128,11 @@ def goals(results):
     slow = median(results, "1000 slow clients", HUBCACHED)
     found.append(("1000 slow clients: at most 25 MiB of RssAnon", slow is not None and f"{slow:.1f} MiB",
                   slow is not None and slow <= 25))
+    for case in ("forwarded GET", "forwarded POST", "forwarded write"):
+        late = later(results, case, "direct")
+        found.append((f"{case}: at most 1 ms after direct", late is not None and f"{late:.2f} ms",
+                      late is not None and late <= 1))
+    found.append(at_most("large upload at 1 Gbit/s", "direct", 1.05))
     return found
 
 

@@ -58,12 +58,12 @@ def settle(pids, limit=10.0):
         before = now
 
 
-def fetch(url, method="GET", headers=None):
+def fetch(url, method="GET", headers=None, body=None):
     """Status, headers and body of one answer; redirects are not followed."""
     host, _, path = url.removeprefix("http://").partition("/")
     connection = http.client.HTTPConnection(host, timeout=60)
     try:
-        connection.request(method, "/" + path, headers=headers or {})
+        connection.request(method, "/" + path, body=body, headers=headers or {})
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
     finally:
@@ -167,6 +167,25 @@ class Server:
         raise NotImplementedError
 
 
+class Sink(Server):
+    """Object storage: takes what is uploaded, no faster than a rate if there is one, and forgets it."""
+
+    def __init__(self, folder, program, name, rate=0):
+        super().__init__(folder)
+        self.program, self.name, self.rate = program, name, rate
+        self.port = free_port()
+
+    def command(self):
+        return [str(self.program), str(self.port)] + ([str(self.rate)] if self.rate else [])
+
+    def probe(self):
+        return f"http://127.0.0.1:{self.port}/"
+
+    def arrived(self):
+        """The body bytes that came since this was last asked."""
+        return int(fetch(self.probe())[2])
+
+
 class Nginx(Server):
     def __init__(self, folder, binary):
         super().__init__(folder)
@@ -197,10 +216,11 @@ class Origin(Nginx):
 
     name = "origin"
 
-    def __init__(self, folder, binary, data):
+    def __init__(self, folder, binary, data, storages):
         super().__init__(folder, binary)
         self.data = data
-        self.hub, self.cdn = free_port(), free_port()
+        self.storages = {s.name: s for s in storages}
+        self.hub, self.cdn, self.answers = free_port(), free_port(), free_port()
 
     def resolve_path(self, name):
         return f"/bench/{name}/resolve/{commit_of(name)}/model.bin"
@@ -241,12 +261,45 @@ class Origin(Nginx):
       return 302 http://127.0.0.1:{self.cdn}/blob/{name}; }}
 """
 
+    def writable(self, name, storage, file):
+        """The answers of one storage's repository: what a client hears that uploads a file and commits it."""
+        batch = {"transfer": "basic", "hash_algo": "sha256", "objects": [
+            {"oid": file["sha256"], "size": file["size"], "authenticated": True,
+             "actions": {"upload": {"href": f"{storage.probe()}big?X-Amz-Signature=bench", "expires_in": 900}}}]}
+        commit = {"success": True, "commitOid": commit_of("committed"), "hookOutput": "",
+                  "commitUrl": f"http://127.0.0.1:{self.hub}/bench/{name}/commit/{commit_of('committed')}"}
+        return {f"/bench/{name}.git/info/lfs/objects/batch": batch, f"/api/models/bench/{name}/commit/main": commit}
+
+    def calls(self):
+        """Small calls with the answers that the Hub gives, at once."""
+        who = {"type": "user", "id": "0" * 24, "name": "bench", "fullname": "Bench", "isPro": False, "orgs": [],
+               "auth": {"type": "access_token", "accessToken": {"displayName": "bench", "role": "write"}}}
+        return {
+            "/api/whoami-v2": who,
+            "/api/models/bench/info/preupload/main":
+                {"files": [{"path": "model.bin", "uploadMode": "lfs", "shouldIgnore": False}]},
+            "/api/models/bench/info/discussions/1/comment":
+                {"newMessage": {"id": "0" * 24, "type": "comment", "author": {"name": "bench"},
+                                "createdAt": "2024-01-01T00:00:00.000Z", "data": {"hidden": False}}},
+        }
+
     def write_config(self):
         files = dict(self.data.files)
         places = "".join(self.places(n, f) for n, f in files.items())
         places += self.places("info", {"size": 2048, "sha256": "0" * 64})
+        answers = self.calls()
+        for name, storage in self.storages.items():
+            answers |= self.writable(name, storage, files["big"])
+        # A bare "return" answers before the body came; passed on once more, the body is read first, as the Hub does.
+        places += "".join(f"\n    location = {path} {{ proxy_pass http://answers; }}" for path in answers)
+        ready = "".join(f"\n    location = {path} {{ return 200 '{json.dumps(a)}'; }}" for path, a in answers.items())
         (self.folder / "nginx.conf").write_text(self.config(1, f"""
   log_format sent '$body_bytes_sent $uri';
+  proxy_http_version 1.1; proxy_set_header Connection "";
+  upstream answers {{ server 127.0.0.1:{self.answers}; keepalive 64; }}
+  server {{ listen 127.0.0.1:{self.answers} backlog=4096; default_type application/json;
+{ready}
+  }}
   server {{ listen 127.0.0.1:{self.hub} backlog=4096;
 {places}
   }}
@@ -259,8 +312,11 @@ class Origin(Nginx):
     def probe(self):
         return f"http://127.0.0.1:{self.hub}{self.info_path()}"
 
+    def base(self):
+        return f"http://127.0.0.1:{self.hub}"
+
     def resolve_url(self, name):
-        return f"http://127.0.0.1:{self.hub}{self.resolve_path(name)}"
+        return self.base() + self.resolve_path(name)
 
     def sent(self, name):
         """The body bytes of a file that left so far."""
@@ -273,7 +329,8 @@ class Origin(Nginx):
 
 
 class NginxProxy(Nginx):
-    """Three baselines in one server: the files themselves, proxy_cache, proxy_cache by slices.
+    """The baselines in one server: the files themselves, proxy_cache, proxy_cache by slices, and a
+    proxy that keeps nothing.
 
     The caches ask the CDN for contents directly: nginx does not follow redirects, so it is spared
     the question to the Hub and the check of the digest."""
@@ -291,6 +348,10 @@ class NginxProxy(Nginx):
         www = self.folder / "www"
         www.mkdir(exist_ok=True)
         (www / "info.json").write_text(o.info("info"))
+        storages = "".join(f"""
+    location /forward/{s.name}/ {{ proxy_pass {s.probe()}; proxy_request_buffering off;
+      client_max_body_size 0; client_body_buffer_size 256k; }}
+""" for s in o.storages.values())
         (self.folder / "nginx.conf").write_text(self.config(NGINX_WORKERS, f"""
   proxy_cache_path cache levels=1:2 keys_zone=z:64m max_size=100g inactive=1d use_temp_path=off;
   proxy_http_version 1.1; proxy_set_header Connection "";
@@ -301,6 +362,8 @@ class NginxProxy(Nginx):
   server {{ listen 127.0.0.1:{self.port} backlog=4096;
     location /static/www/ {{ alias {www}/; }}
     location /static/blob/ {{ alias {o.data.folder}/; }}
+    location /forward/hub/ {{ proxy_pass http://hub/; }}
+{storages}
     location /cache/hub/ {{ proxy_pass http://hub/; proxy_cache z; proxy_cache_key $request_uri; }}
     location /cache/blob/ {{ proxy_pass http://cdn/blob/; proxy_cache z; proxy_cache_key $request_uri; }}
     location /slice/blob/ {{ proxy_pass http://cdn/blob/; proxy_cache z;
@@ -360,18 +423,31 @@ class Hubcached(Cache):
         super().__init__(folder, origin)
         self.binary = binary
         self.options = options
+        self.extra = ()
 
     def command(self):
-        return [self.binary, "serve", "--config", "hubcached.yaml"] + self.options
+        return [self.binary, "serve", "--config", "hubcached.yaml", *self.options, *self.extra]
+
+    def base(self):
+        return self.url("")
+
+    def metric(self, name):
+        """The value of a counter without labels."""
+        for line in fetch(self.url("/-/metrics"))[2].decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        raise RuntimeError(f"there is no metric {name}")
 
     def write_config(self):
         self.kept.mkdir(exist_ok=True)
+        uploads = ", ".join(f'"127.0.0.1:{s.port}"' for s in self.origin.storages.values())
         (self.folder / "hubcached.yaml").write_text(f"""
 listen: "127.0.0.1:{self.port}"
 data_dir: "{self.kept}"
 upstream:
   url: "http://127.0.0.1:{self.origin.hub}"
   redirect_hosts: ["127.0.0.1:{self.origin.cdn}"]
+  upload_hosts: [{uploads}]
   allow_private_addresses: true
 """)
 
