@@ -19,8 +19,8 @@ DAEMON  := $(PLAIN)/daemon/hubcached
 # What the build needs, and what the tests need on top: Debian's names.
 BUILD_PACKAGES := gcc libc6-dev meson ninja-build pkg-config libmicrohttpd-dev \
                   libcurl4-openssl-dev libsqlite3-dev libuv1-dev libyaml-dev libjansson-dev \
-                  libssl-dev libxxhash-dev ca-certificates
-TEST_PACKAGES  := libcmocka-dev python3 python3-venv curl git wget aria2 openssl
+                  libssl-dev libgnutls28-dev libxxhash-dev ca-certificates
+TEST_PACKAGES  := libcmocka-dev python3 python3-venv curl git git-lfs wget aria2 openssl
 LINT_PACKAGES  := clang-format python3
 BENCH_PACKAGES := nginx-light iproute2 python3 python3-venv
 
@@ -36,6 +36,7 @@ PYTEST_PACKAGES := pytest==8.3.5 pytest-timeout==2.3.1
 
 ARGS        ?=
 PYTEST_ARGS ?=
+CHECKOUT    ?=
 
 ## run: build hubcached and start it; ARGS="--listen 0.0.0.0:8090" is passed on
 .PHONY: run
@@ -71,7 +72,14 @@ unit: packages-test asan
 integration: packages-test build
 	@$(call integration,$(or $(TESTED),plain))
 
-## bench: measure beside nginx and olah (installs nginx); ARGS="--quick" is passed on
+## suite: huggingface_hub's own tests at the Hub for tests, through the daemon; CHECKOUT=… names a
+##        checkout of theirs, ARGS="--direct" leaves the daemon out, ARGS="tests/test_lfs.py" picks some
+.PHONY: suite
+suite: packages-test build
+	@[[ -n "$(CHECKOUT)" ]] || { echo "CHECKOUT=… must name a checkout of huggingface_hub" >&2; exit 2; }
+	exec tests/suite/run $(CHECKOUT) $(ARGS)
+
+## bench: measure beside nginx, olah and no cache (installs nginx); ARGS="--quick" is passed on
 .PHONY: bench
 bench: packages-bench build
 	@exec tests/bench/run $(DAEMON) $(ARGS)
