@@ -1,74 +1,25 @@
 #include "model.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/hex.h"
+#include "json.h"
 #include "json_text.h"
 #include "route.h"
 #include "uri.h"
 #include "utf8.h"
-
-/*
- * Texts with a NUL are let in by the library, because one bad name must not spoil a page; every
- * text is taken with its length and checked.  Of two members with one name readers would pick
- * different ones, so such a document is refused.
- */
-enum { LOAD_FLAGS = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL };
-
-static void json_free(json_t **value)
-{
-        json_decref(*value);
-}
 
 static int broken(struct error *err, const char *what)
 {
         return error_set(err, ERR_UPSTREAM_BROKEN, "upstream's JSON: %s", what);
 }
 
-/* The structure is checked as text first: the library's own limit on depth is far away. */
-static json_t *load(struct slice text, struct error *err)
-{
-        struct json_text t = { text, MODEL_DEPTH_MAX };
-        struct slice value;
-        json_error_t why;
-        json_t *root;
-
-        if (text.len > MODEL_JSON_MAX || !json_text_value(&t, &value)) {
-                broken(err, "malformed, too deep or too large");
-                return NULL;
-        }
-        root = json_loadb(text.ptr, text.len, LOAD_FLAGS, &why);
-        if (!root)
-                broken(err, why.text);
-        return root;
-}
-
-static struct slice text_of(const json_t *object, const char *key)
-{
-        const json_t *value = json_object_get(object, key);
-
-        if (!json_is_string(value))
-                return SLICE_NONE;
-        return slice_of(json_string_value(value), json_string_length(value));
-}
-
-static bool number_of(const json_t *object, const char *key, uint64_t *ret)
-{
-        const json_t *value = json_object_get(object, key);
-
-        if (!json_is_integer(value) || json_integer_value(value) < 0)
-                return false;
-        *ret = (uint64_t)json_integer_value(value);
-        return true;
-}
-
 /* Copies a digest of `digits` digits, lower-cased; "" if there is none.  False if it is bad. */
 static bool copy_hex(const json_t *object, const char *key, size_t digits, char *ret)
 {
-        struct slice text = text_of(object, key);
+        struct slice text = json_text_of(object, key);
         uint8_t bytes[32];
 
         ret[0] = '\0';
@@ -88,8 +39,8 @@ static bool read_lfs(const json_t *object, const char *oid_key, struct tree_entr
         if (!json_is_object(lfs))
                 return true;
         entry->has_lfs = true;
-        number_of(lfs, "size", &entry->size);
-        number_of(lfs, "pointerSize", &entry->pointer_size);
+        json_number_of(lfs, "size", &entry->size);
+        json_number_of(lfs, "pointerSize", &entry->pointer_size);
         return copy_hex(lfs, oid_key, 64, entry->lfs_oid);
 }
 
@@ -97,7 +48,7 @@ static bool read_lfs(const json_t *object, const char *oid_key, struct tree_entr
 
 static enum entry_type type_of(const json_t *object)
 {
-        struct slice type = text_of(object, "type");
+        struct slice type = json_text_of(object, "type");
 
         if (slice_is(type, "file"))
                 return ENTRY_FILE;
@@ -108,11 +59,11 @@ static enum entry_type type_of(const json_t *object)
 static int read_tree_entry(const json_t *object, struct tree_entry *ret, struct error *err)
 {
         *ret = (struct tree_entry){ .type = type_of(object),
-                                    .path = text_of(object, "path"),
+                                    .path = json_text_of(object, "path"),
                                     .size = UINT64_MAX };
         if (ret->type == ENTRY_ABSENT || !hub_path_valid(ret->path))
                 return 0;
-        number_of(object, "size", &ret->size);
+        json_number_of(object, "size", &ret->size);
         if (!copy_hex(object, "oid", 40, ret->oid) || !read_lfs(object, "oid", ret) ||
             !copy_hex(object, "xetHash", 64, ret->xet_hash))
                 return broken(err, "a tree entry with a bad digest");
@@ -122,7 +73,7 @@ static int read_tree_entry(const json_t *object, struct tree_entry *ret, struct 
 static int parse_tree_element(struct slice text, tree_entry_fn fn, void *arg, struct error *err)
 {
         struct tree_entry entry;
-        scoped(json_free) json_t *object = load(text, err);
+        scoped(json_free) json_t *object = json_read(text, err);
         int r;
 
         if (!object)
@@ -155,7 +106,7 @@ int tree_parse(struct slice json, tree_entry_fn fn, void *arg, struct error *err
 }
 
 /* The length of git-lfs's pointer, whose text only the size varies (git-lfs docs/spec.md). */
-static uint64_t pointer_size(uint64_t size)
+uint64_t lfs_pointer_size(uint64_t size)
 {
         static const char fixed[] =
                 "version https://git-lfs.github.com/spec/v1\noid sha256:\nsize \n";
@@ -184,7 +135,8 @@ void tree_entry_write(const struct tree_entry *entry, bool hide_xet, struct buf 
                 if (entry->size != UINT64_MAX)
                         buf_add_fmt(out, ",\"size\":%" PRIu64, entry->size);
                 buf_add_fmt(out, ",\"pointerSize\":%" PRIu64 "}",
-                            entry->pointer_size ? entry->pointer_size : pointer_size(entry->size));
+                            entry->pointer_size ? entry->pointer_size
+                                                : lfs_pointer_size(entry->size));
         }
         if (show_xet)
                 buf_add_fmt(out, ",\"xetHash\":\"%s\"", entry->xet_hash);
@@ -198,7 +150,7 @@ void tree_entry_write(const struct tree_entry *entry, bool hide_xet, struct buf 
 /* Copies a short text of an info document; false if it is not one. */
 static bool copy_text(const json_t *root, const char *key, char *ret, size_t size)
 {
-        struct slice text = text_of(root, key);
+        struct slice text = json_text_of(root, key);
 
         ret[0] = '\0';
         if (!text.ptr)
@@ -225,9 +177,9 @@ static void read_flag(const json_t *root, const char *key, bool *ret_has, bool *
 static int read_sibling(const json_t *object, struct tree_entry *ret, struct error *err)
 {
         *ret = (struct tree_entry){ .type = ENTRY_FILE,
-                                    .path = text_of(object, "rfilename"),
+                                    .path = json_text_of(object, "rfilename"),
                                     .size = UINT64_MAX };
-        number_of(object, "size", &ret->size);
+        json_number_of(object, "size", &ret->size);
         if (!copy_hex(object, "blobId", 40, ret->oid) || !read_lfs(object, "sha256", ret) ||
             !copy_hex(object, "xetHash", 64, ret->xet_hash))
                 return broken(err, "a sibling with a bad digest");
@@ -261,7 +213,7 @@ static int read_siblings(const json_t *siblings, struct hub_info *ret, tree_entr
 int info_parse(struct slice json, struct hub_info *ret, tree_entry_fn fn, void *arg,
                struct error *err)
 {
-        scoped(json_free) json_t *root = load(json, err);
+        scoped(json_free) json_t *root = json_read(json, err);
         const json_t *siblings;
 
         *ret = (struct hub_info){ 0 };
@@ -299,8 +251,8 @@ static int read_refs(const json_t *list, const char *name_key, ref_fn fn, void *
 
         json_array_foreach((json_t *)list, i, object)
         {
-                struct slice name = text_of(object, name_key);
-                struct slice commit = text_of(object, "targetCommit");
+                struct slice name = json_text_of(object, name_key);
+                struct slice commit = json_text_of(object, "targetCommit");
 
                 if (!hub_path_valid(name) || !commit_id_valid(commit))
                         continue;
@@ -313,7 +265,7 @@ static int read_refs(const json_t *list, const char *name_key, ref_fn fn, void *
 
 int refs_parse(struct slice json, ref_fn fn, void *arg, struct error *err)
 {
-        scoped(json_free) json_t *root = load(json, err);
+        scoped(json_free) json_t *root = json_read(json, err);
         int r = 0;
 
         if (!root)
@@ -374,14 +326,14 @@ static int parse_form(struct slice body, struct paths_query *q, struct error *er
 
 static int parse_json(struct slice body, struct paths_query *q, struct error *err)
 {
-        scoped(json_free) json_t *root = load(body, NULL);
+        scoped(json_free) json_t *root = json_read(body, NULL);
         const json_t *paths = json_object_get(root, "paths"), *path;
         size_t i;
 
         if (!root || (paths && !json_is_array(paths)))
                 return error_set(err, ERR_BAD_REQUEST, "the body is not a list of paths in JSON");
         q->expand = json_is_true(json_object_get(root, "expand")) ||
-                    slice_ieq(text_of(root, "expand"), SLICE("true"));
+                    slice_ieq(json_text_of(root, "expand"), SLICE("true"));
         json_array_foreach((json_t *)paths, i, path)
         {
                 if (!json_is_string(path))

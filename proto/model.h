@@ -29,9 +29,9 @@ struct tree_entry {
         char oid[41];  /* git object id, "" if unknown */
         uint64_t size; /* of the content (for LFS: of the real file), UINT64_MAX if unknown */
         bool has_lfs;
-        char lfs_oid[65]; /* sha256 */
-        uint64_t pointer_size;
-        char xet_hash[65]; /* "" if none */
+        char lfs_oid[65];      /* sha256 */
+        uint64_t pointer_size; /* 0 if unknown */
+        char xet_hash[65];     /* "" if none */
 };
 
 typedef int (*tree_entry_fn)(void *arg, const struct tree_entry *entry, struct error *err);
@@ -44,6 +44,9 @@ must_use int tree_parse(struct slice json, tree_entry_fn fn, void *arg, struct e
  * {"type":"file","oid":..,"size":..,"lfs":{..},"xetHash":..,"path":..}
  * xetHash only if the file is over HUB_MAX_HTTP_FILE or !hide_xet. */
 void tree_entry_write(const struct tree_entry *entry, bool hide_xet, struct buf *out);
+
+/* The size of the LFS pointer of a file of that size: git-lfs writes it in one way only. */
+uint64_t lfs_pointer_size(uint64_t size);
 
 /* What matters in an info document. */
 struct hub_info {

@@ -10,6 +10,13 @@ void buf_done(struct buf *b)
         *b = (struct buf){ .ceiling = b->ceiling };
 }
 
+void buf_wipe(struct buf *b)
+{
+        if (b->ptr)
+                explicit_bzero(b->ptr, b->len);
+        buf_done(b);
+}
+
 void buf_reset(struct buf *b)
 {
         b->len = 0;

@@ -31,6 +31,8 @@ struct buf {
         }
 
 void buf_done(struct buf *b);
+/* The same for what held a secret: its memory is wiped first. */
+void buf_wipe(struct buf *b);
 
 /* False once an addition did not fit or memory ran out. */
 static inline bool buf_ok(const struct buf *b)
