@@ -151,6 +151,24 @@ static void table_forget(struct store *store, const struct digest *d)
                 blob_free(dead);
 }
 
+bool blob_close_idle(struct store *store, const struct digest *d)
+{
+        struct blob_table *t = table_of(store, d);
+        struct blob *b;
+        bool idle;
+
+        pthread_mutex_lock(&t->lock);
+        for (b = *bucket_of(store, d); b && !digest_eq(&b->digest, d); b = b->next)
+                ;
+        idle = !b || atomic_load(&b->refs) == 0;
+        if (b && idle)
+                leave_table(b);
+        pthread_mutex_unlock(&t->lock);
+        if (b && idle)
+                blob_free(b);
+        return idle;
+}
+
 /* With the digest lock held, so nobody else can add the same one. */
 static void table_add(struct blob *b)
 {
@@ -527,8 +545,7 @@ static bool still_published(struct blob *b)
                ours.st_ino == theirs.st_ino && ours.st_dev == theirs.st_dev;
 }
 
-/* Returns -1 with ERR_CORRUPT. */
-static int quarantine(struct blob *b, struct error *err)
+int blob_quarantine(struct blob *b, struct error *err)
 {
         pthread_mutex_t *lock = store_digest_lock(b->store, &b->digest);
 
@@ -672,7 +689,7 @@ int blob_check(struct blob *b, uint64_t start, uint64_t end, struct error *err)
         if (r == 0)
                 return 0;
         if (why.kind == ERR_CORRUPT)
-                return quarantine(b, err);
+                return blob_quarantine(b, err);
         if (err)
                 *err = why;
         return error_wrap(err, "check blob %s", DIGEST_STR(&b->digest));

@@ -39,11 +39,15 @@ struct store {
         int algo_fd[3]; /* by enum digest_algo; [0] is unused */
         char *path;     /* of the directory, resolved */
         struct index *index;
-        uint64_t min_free_bytes;
+        _Atomic uint64_t min_free_bytes;
+        _Atomic uint64_t max_bytes; /* 0: no limit */
         unsigned max_open_blobs;
         int64_t verify_interval_ms;
         atomic_bool writable;
         _Atomic uint64_t reserved; /* bytes that open partials may still write */
+        _Atomic uint64_t staged;   /* what partials count for, see space.c */
+        _Atomic uint64_t evicted_blobs, evicted_bytes;
+        pthread_mutex_t space_lock; /* one makes room at a time; taken before digest locks */
 
         struct blob_table table[TABLE_PARTS];
         size_t table_mask;
@@ -79,6 +83,19 @@ bool staging_parse(const char *name, struct digest *ret);
 bool store_has_room(struct store *store, uint64_t bytes);
 uint64_t disk_free(struct store *store);
 
+/* ---- space.c ---- */
+
+/* Counts so many bytes as staged, and makes room for them; ERR_NO_SPACE if that cannot be. */
+must_use int space_take(struct store *store, uint64_t bytes, struct error *err);
+/* The same without evicting anything. */
+bool space_take_if_free(struct store *store, uint64_t bytes);
+void space_give_back(struct store *store, uint64_t bytes);
+
+/* ---- partial.c ---- */
+
+/* Deletes what is staged of a digest; -1 if somebody has it open. */
+int partial_drop(struct store *store, const struct digest *d);
+
 /* ---- recover.c ---- */
 must_use int recover_index(struct store *store, struct error *err);
 must_use int recover_staging(struct store *store, struct error *err);
@@ -94,9 +111,14 @@ must_use int blob_publish(struct store *store, const struct digest *d, uint64_t 
 must_use int blob_unlink(struct store *store, const struct digest *d, struct error *err);
 /* Row and file go (W9); returns 0 or -1. With the digest lock held. */
 must_use int blob_discard_locked(struct store *store, const struct digest *d, struct error *err);
+/* Closes it if it is open and nobody refers to it; false if somebody does.  With the digest lock
+ * held. */
+bool blob_close_idle(struct store *store, const struct digest *d);
 /* store_find_blob with the digest lock held. */
 must_use int blob_find_locked(struct store *store, const struct digest *d, struct blob **ret,
                               struct error *err);
+/* Found damaged: out of the store (I-02).  Returns -1 with ERR_CORRUPT. */
+int blob_quarantine(struct blob *b, struct error *err);
 /* pread of all n bytes; ERR_CORRUPT if the file ends before. */
 must_use int read_all(int fd, void *bytes, size_t n, uint64_t offset, struct error *err);
 

@@ -182,6 +182,42 @@ must_use int index_put_partial(struct index *ix, const struct digest *d,
                                const struct partial_row *row, struct error *err);
 must_use int index_drop_partial(struct index *ix, const struct digest *d, struct error *err);
 
+/* ---- space; storage-internal but for pins, see space.c ---- */
+
+/* What would be evicted first, in that order, after a place in it ({ 0 } from the start).  What is
+ * pinned is not among them. */
+struct rank_row {
+        struct digest digest;
+        uint64_t size;
+        int64_t rank;
+};
+must_use int index_list_by_rank(struct index *ix, const struct rank_row *after,
+                                struct rank_row *ret_v, size_t n, size_t *ret_n, struct error *err);
+/* Many at once, as one transaction; those without row are passed over. */
+must_use int index_drop_blobs(struct index *ix, const struct digest *v, size_t n,
+                              struct error *err);
+/* Up to n digests of partials that nobody worked on since `before`, the oldest first. */
+must_use int index_list_old_partials(struct index *ix, int64_t before, struct digest *ret_v,
+                                     size_t n, size_t *ret_n, struct error *err);
+/* Up to n blobs in the order of their digests, after *after (NULL from the start). */
+must_use int index_list_blobs(struct index *ix, const struct digest *after, struct digest *ret_v,
+                              uint64_t *ret_sizes, size_t n, size_t *ret_n, struct error *err);
+/* The whole digest was computed again at `at`, and was right. */
+must_use int index_set_verified(struct index *ix, const struct digest *d, int64_t at,
+                                struct error *err);
+/* Where long work stands, by its name; at most INDEX_MARK_MAX bytes.  1, 0 or -1. */
+enum { INDEX_MARK_MAX = 64 };
+must_use int index_find_mark(struct index *ix, const char *name, char ret[INDEX_MARK_MAX],
+                             size_t *ret_n, struct error *err);
+must_use int index_put_mark(struct index *ix, const char *name, struct slice value,
+                            struct error *err);
+/* Keeps all files of a commit, also those that are not here yet; what is not known of the commit is
+ * not kept, so its completeness should be TREE_FILES.  *ret_files is how many. */
+must_use int index_pin(struct index *ix, int64_t repo, int64_t commit, int64_t at,
+                       uint64_t *ret_files, struct error *err);
+/* 1 if it was pinned, 0 if not.  Commit 0: all of the repository's. */
+must_use int index_unpin(struct index *ix, int64_t repo, int64_t commit, struct error *err);
+
 /* I-04: a digest for which a client may hold wrong bytes. */
 must_use int index_taint(struct index *ix, const struct digest *d, int64_t until,
                          struct error *err);

@@ -61,8 +61,7 @@ int index_find_blob(struct index *ix, const struct digest *d, struct blob_row *r
         return unpack(query_col_bytes(&q, 4), &ret->sums, &ret->n_sums, err) < 0 ? -1 : 1;
 }
 
-/* 1 and the size of the blob's row, 0 if it has none. */
-static int find_size(struct conn *c, const struct digest *d, int64_t *ret, struct error *err)
+int blob_row_size(struct conn *c, const struct digest *d, int64_t *ret, struct error *err)
 {
         scoped(query_end) struct query q = query_begin(c, SQL_FIND_BLOB_SIZE);
         int r;
@@ -114,7 +113,7 @@ static int run_put_blob(struct conn *c, void *arg, struct error *err)
         const struct put_blob *a = arg;
         scoped(query_end) struct query q = query_begin(c, SQL_PUT_BLOB);
         int64_t old = 0;
-        int r = find_size(c, a->digest, &old, err);
+        int r = blob_row_size(c, a->digest, &old, err);
 
         if (r < 0)
                 return -1;
@@ -137,11 +136,10 @@ int index_put_blob(struct index *ix, const struct digest *d, const struct blob_r
         return index_write(ix, run_put_blob, &(struct put_blob){ d, row }, err);
 }
 
-static int run_drop_blob(struct conn *c, void *arg, struct error *err)
+static int drop_blob(struct conn *c, const struct digest *d, struct error *err)
 {
-        const struct digest *d = arg;
         int64_t size = 0;
-        int r = find_size(c, d, &size, err);
+        int r = blob_row_size(c, d, &size, err);
 
         if (r <= 0)
                 return r;
@@ -151,11 +149,29 @@ static int run_drop_blob(struct conn *c, void *arg, struct error *err)
         return add_totals(c, -1, -size, err);
 }
 
+struct drop_blobs {
+        const struct digest *v;
+        size_t n;
+};
+
+static int run_drop_blobs(struct conn *c, void *arg, struct error *err)
+{
+        const struct drop_blobs *a = arg;
+
+        for (size_t i = 0; i < a->n; i++)
+                if (drop_blob(c, &a->v[i], err) < 0)
+                        return -1;
+        return 0;
+}
+
+int index_drop_blobs(struct index *ix, const struct digest *v, size_t n, struct error *err)
+{
+        return index_write(ix, run_drop_blobs, &(struct drop_blobs){ v, n }, err);
+}
+
 int index_drop_blob(struct index *ix, const struct digest *d, struct error *err)
 {
-        struct digest copy = *d;
-
-        return index_write(ix, run_drop_blob, &copy, err);
+        return index_drop_blobs(ix, d, 1, err);
 }
 
 void index_touch_blob(struct index *ix, const struct digest *d)
@@ -261,6 +277,7 @@ static int run_put_partial(struct conn *c, void *arg, struct error *err)
         query_int(&q, (int64_t)a->row->size);
         query_bytes(&q, packed_spans);
         query_bytes(&q, packed_sums);
+        query_int(&q, clock_wall_ms());
         return query_run(&q, err);
 }
 

@@ -99,8 +99,7 @@ static bool read_hash(struct query *q, int column, uint8_t *ret, size_t n)
         return true;
 }
 
-/* All columns but the path. */
-static void read_file(struct query *q, struct file_row *ret)
+void file_row_read(struct query *q, struct file_row *ret)
 {
         *ret = (struct file_row){ .type = (enum file_type)query_col_int(q, 1) };
         ret->has_oid = read_hash(q, 2, ret->oid, sizeof(ret->oid));
@@ -123,7 +122,7 @@ int index_find_file(struct index *ix, int64_t commit, struct slice path, struct 
         query_int(&q, commit);
         query_bytes(&q, path);
         if ((r = query_step(&q, err)) > 0)
-                read_file(&q, ret);
+                file_row_read(&q, ret);
         return r;
 }
 
@@ -160,7 +159,7 @@ static int put_file(struct query *q, int64_t commit, const struct file_row *row,
         bind_hash(q, row->has_oid, row->oid, sizeof(row->oid));
         bind_size(q, row->size != UINT64_MAX, row->size);
         bind_hash(q, row->has_lfs, row->lfs, sizeof(row->lfs));
-        bind_size(q, row->has_lfs, row->pointer_size);
+        bind_size(q, row->has_lfs && row->pointer_size, row->pointer_size);
         bind_hash(q, row->has_xet, row->xet, sizeof(row->xet));
         return query_run(q, err);
 }
@@ -221,7 +220,7 @@ static int add_row(struct listing *l, struct query *q, struct slice path, struct
 {
         struct file_row row;
 
-        read_file(q, &row);
+        file_row_read(q, &row);
         if (row.type == FILE_ABSENT)
                 return 0;
         if (l->n == l->cap) {

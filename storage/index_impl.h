@@ -126,3 +126,9 @@ must_use int index_write(struct index *ix, write_fn fn, void *arg, struct error 
 
 /* ---- index_blobs.c ---- */
 must_use int touches_write(struct conn *c, const struct touch *v, size_t n, struct error *err);
+/* 1 and the size of the blob's row, 0 if it has none. */
+must_use int blob_row_size(struct conn *c, const struct digest *d, int64_t *ret, struct error *err);
+
+/* ---- index_files.c ---- */
+/* All columns of a row of `files` but the path. */
+void file_row_read(struct query *q, struct file_row *ret);

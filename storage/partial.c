@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "partial_log.h"
 
 /* A write on its way, on its writer's stack. */
 struct claim {
@@ -36,6 +37,8 @@ struct partial {
         bool verified; /* the digest matched */
         bool unread;   /* see partial_set_unread */
         bool finished; /* partial_commit was called */
+        bool has_row;  /* in `partials`, perhaps one that says nothing */
+        int log_fd;    /* -1: writes are not noted */
         struct list_node node;
 
         pthread_mutex_t lock; /* of what follows */
@@ -56,6 +59,7 @@ struct partial {
         _Atomic uint64_t hashed;
 
         uint64_t durable_bytes; /* of the checkpointing thread: have_bytes at the last one */
+        uint64_t charged;       /* our part of store->staged */
 };
 
 /* ---- life ---- */
@@ -63,7 +67,9 @@ struct partial {
 static void partial_free(struct partial *p)
 {
         struct store *store = p->store;
+        uint64_t kept = p->stored ? MIN(p->durable_bytes, p->charged) : 0;
 
+        space_give_back(store, p->charged - kept);
         if (p->listed) {
                 pthread_mutex_lock(&store->lock);
                 list_remove(&p->node);
@@ -71,6 +77,7 @@ static void partial_free(struct partial *p)
                 atomic_fetch_sub(&store->reserved, p->size - p->have_bytes);
         }
         close_fd(&p->fd);
+        close_fd(&p->log_fd);
         spans_done(&p->have);
         hasher_free(&p->hasher);
         summer_free(&p->summer);
@@ -114,7 +121,7 @@ static struct partial *partial_new(struct store *store, const struct digest *wan
         p->store = store;
         p->want = *want;
         p->size = size;
-        p->fd = -1;
+        p->fd = p->log_fd = -1;
         list_init(&p->node);
         list_init(&p->claims);
         pthread_mutex_init(&p->lock, NULL);
@@ -239,10 +246,14 @@ static int resume(struct partial *p, const char *name, struct error *err)
 
         if (r <= 0)
                 return r;
+        p->charged = spans_total(&row.durable);
         p->fd = row.size == p->size ? open_staged(p, name) : -1;
         r = 0;
         if (p->fd >= 0 && fstat(p->fd, &st) == 0 && S_ISREG(st.st_mode))
                 r = resume_pieces(p, &row, err);
+        p->durable_bytes = spans_total(&p->have);
+        if (r == 0 && p->fd >= 0)
+                r = log_replay(p->store, &p->want, p->fd, p->size, &p->have, err);
         spans_done(&row.durable);
         free(row.sums);
         if (r < 0)
@@ -250,12 +261,16 @@ static int resume(struct partial *p, const char *name, struct error *err)
         p->have_bytes = spans_total(&p->have);
         if (p->have_bytes > 0) {
                 /* Beyond the last good piece the content is unknown (I-05). */
+                p->has_row = true;
                 if (ftruncate(p->fd, (off_t)p->have.v[p->have.n - 1].end) == 0)
                         return 1;
+                p->has_row = false;
                 spans_done(&p->have);
                 p->have_bytes = 0;
         }
+        p->durable_bytes = 0;
         close_fd(&p->fd);
+        log_delete(p->store, &p->want);
         memset(p->known, 0, (chunk_count(p->size) / 64 + 1) * sizeof(*p->known));
         return index_drop_partial(p->store->index, &p->want, err);
 }
@@ -265,6 +280,7 @@ static int create_staged(struct partial *p, const char *name, struct error *err)
 {
         int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
 
+        log_delete(p->store, &p->want);
         p->fd = openat(p->store->staging_fd, name, flags, 0600);
         if (p->fd < 0 && errno == EEXIST) {
                 /* A leftover without row: nothing says what in it is right. */
@@ -278,17 +294,20 @@ static int create_staged(struct partial *p, const char *name, struct error *err)
         return 0;
 }
 
-static int check_room(struct partial *p, struct error *err)
+/* What is missing is part of what is reserved already. */
+static int take_room(struct partial *p, struct error *err)
 {
-        uint64_t missing = p->size - p->have_bytes;
+        uint64_t more = p->size - MIN(p->size, p->charged);
 
-        /* What is missing is part of what is reserved already. */
-        if (missing == 0 || store_has_room(p->store, 0))
+        if (p->size == p->have_bytes && !more)
                 return 0;
-        if (store_free_bytes(p->store) == 0)
-                atomic_store(&p->store->writable, false);
-        return error_set(err, ERR_NO_SPACE, "%llu bytes do not fit above the free-space floor",
-                         (unsigned long long)missing);
+        if (space_take(p->store, more, err) < 0) {
+                if (store_free_bytes(p->store) == 0)
+                        atomic_store(&p->store->writable, false);
+                return -1;
+        }
+        p->charged += more;
+        return 0;
 }
 
 int partial_open(struct store *store, const struct digest *want, uint64_t size,
@@ -309,10 +328,23 @@ int partial_open(struct store *store, const struct digest *want, uint64_t size,
         if (r < 0)
                 return -1;
         atomic_fetch_sub(&store->reserved, p->have_bytes);
-        p->durable_bytes = p->have_bytes;
-        if (check_room(p, err) < 0 || (r == 0 && create_staged(p, name, err) < 0))
+        if (take_room(p, err) < 0 || (r == 0 && create_staged(p, name, err) < 0))
                 return -1;
         *ret = take(p);
+        return 0;
+}
+
+int partial_note_writes(struct partial *p, struct error *err)
+{
+        struct partial_row row = { .size = p->size, .durable = SPANS_INIT };
+
+        if (p->log_fd >= 0 || !p->stored)
+                return 0;
+        /* A start keeps what has a row. */
+        if (!p->has_row && index_put_partial(p->store->index, &p->want, &row, err) < 0)
+                return -1;
+        p->has_row = true;
+        p->log_fd = log_open(p->store, &p->want);
         return 0;
 }
 
@@ -323,8 +355,11 @@ int partial_open_unstored(struct store *store, const struct digest *want, uint64
 
         if (!p)
                 return -1;
-        if (store_writable(store) && store_has_room(store, size))
+        if (store_writable(store) && store_has_room(store, size) &&
+            space_take_if_free(store, size)) {
+                p->charged = size;
                 p->fd = openat(store->staging_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        }
         if (p->fd < 0 && size > memory_bytes)
                 return error_set(err, ERR_NO_SPACE, "neither disk nor memory for %llu bytes",
                                  (unsigned long long)size);
@@ -486,6 +521,9 @@ int partial_write(struct partial *p, uint64_t offset, const void *bytes, size_t 
                         return error_set(err, ERR_NOMEM, "too many spans");
                 if (r < 0)
                         return -1;
+                if (p->log_fd >= 0)
+                        log_add(p->log_fd, c.start, (const char *)bytes + (c.start - offset),
+                                (size_t)(c.end - c.start));
                 at = c.end;
         }
         if (p->listed)
@@ -638,6 +676,7 @@ int partial_checkpoint(struct partial *p, struct error *err)
                 r = index_put_partial(p->store->index, &p->want, &row, err);
         if (r == 0 && bytes != p->durable_bytes) {
                 p->durable_bytes = bytes;
+                p->has_row = true;
                 CRASH_POINT("after-checkpoint");
         }
         spans_done(&row.durable);
@@ -654,10 +693,29 @@ static void delete_staged(struct partial *p)
 
         if (!p->stored)
                 return;
-        if (p->durable_bytes > 0)
+        if (p->has_row)
                 (void)!index_drop_partial(p->store->index, &p->want, NULL);
+        log_delete(p->store, &p->want);
         (void)unlinkat(p->store->staging_fd, staging_name(&p->want, name), 0);
         p->stored = false;
+}
+
+int partial_drop(struct store *store, const struct digest *d)
+{
+        struct partial_row row = { .durable = SPANS_INIT };
+        scoped(free_partial) struct partial *p = NULL;
+
+        if (index_find_partial(store->index, d, &row, NULL) <= 0)
+                return -1;
+        p = partial_new(store, d, row.size, NULL);
+        if (p && enlist(p, NULL) == 0) {
+                p->stored = p->has_row = true;
+                p->charged = p->durable_bytes = spans_total(&row.durable);
+                delete_staged(p);
+        }
+        spans_done(&row.durable);
+        free(row.sums);
+        return p && p->charged ? 0 : -1;
 }
 
 static int finish_digest(struct partial *p, struct digest *ret, struct error *err)
@@ -762,6 +820,9 @@ static int add_row(struct partial *p, int shard, struct blob **ret, struct error
         if (index_put_blob(p->store->index, &p->want, &row, err) < 0)
                 return -1;
         CRASH_POINT("after-commit");
+        /* From now on the blob's row counts for it. */
+        space_give_back(p->store, p->charged);
+        p->charged = 0;
         fd = openat(shard, DIGEST_STR(&p->want), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return error_errno(err, error_kind_of_errno(errno), errno, "open a new blob");
@@ -831,6 +892,7 @@ int partial_commit(struct partial *p, struct blob **ret_blob, bool *ret_verified
                 if (p->stored)
                         r = publish(p, ret_blob, ret_verified, err);
         }
+        log_delete(p->store, &p->want);
         if (r < 0)
                 delete_staged(p);
         return r;
@@ -842,9 +904,12 @@ void partial_close(struct partial **p)
 
         if (!partial)
                 return;
-        if (!partial->finished && partial->stored &&
-            (partial->have_bytes == 0 || partial_checkpoint(partial, NULL) < 0))
-                delete_staged(partial);
+        if (!partial->finished && partial->stored) {
+                if (partial->have_bytes == 0 || partial_checkpoint(partial, NULL) < 0)
+                        delete_staged(partial);
+                else
+                        log_delete(partial->store, &partial->want); /* the row says all of it */
+        }
         partial_free(partial);
 }
 

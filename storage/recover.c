@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "partial_log.h"
 
 /* ---- the index ---- */
 
@@ -62,7 +63,7 @@ static int sweep_name(struct store *store, const char *name, struct error *err)
         struct digest d;
         int r = 0;
 
-        if (staging_parse(name, &d))
+        if (staging_parse(name, &d) || log_parse(name, &d))
                 r = index_find_partial(store->index, &d, &row, err);
         spans_done(&row.durable);
         free(row.sums);
@@ -101,6 +102,17 @@ static bool has_staging_file(struct store *store, const struct digest *d)
         return fstatat(store->staging_fd, staging_name(d, name), &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+/* What is staged counts against the limit of the store's size. */
+static void count_staged(struct store *store, const struct digest *d)
+{
+        struct partial_row row = { .durable = SPANS_INIT };
+
+        if (index_find_partial(store->index, d, &row, NULL) > 0)
+                atomic_fetch_add(&store->staged, spans_total(&row.durable));
+        spans_done(&row.durable);
+        free(row.sums);
+}
+
 static int sweep_rows(struct store *store, struct error *err)
 {
         enum { BATCH = 256 };
@@ -112,9 +124,12 @@ static int sweep_rows(struct store *store, struct error *err)
                 if (index_list_partials(store->index, after, found, BATCH, &n, err) < 0)
                         return -1;
                 n_gone = 0;
-                for (size_t i = 0; i < n; i++)
-                        if (!has_staging_file(store, &found[i]))
+                for (size_t i = 0; i < n; i++) {
+                        if (has_staging_file(store, &found[i]))
+                                count_staged(store, &found[i]);
+                        else
                                 gone[n_gone++] = found[i];
+                }
                 if (n > 0) {
                         last = found[n - 1];
                         after = &last;

@@ -165,7 +165,9 @@ static struct store *store_new(const struct store_options *options)
         store->dir_fd = store->lock_fd = store->staging_fd = -1;
         store->algo_fd[DIGEST_NONE] = store->algo_fd[DIGEST_SHA256] = -1;
         store->algo_fd[DIGEST_GIT_SHA1] = -1;
-        store->min_free_bytes = options->min_free_bytes;
+        atomic_init(&store->min_free_bytes, options->min_free_bytes);
+        atomic_init(&store->max_bytes, options->max_bytes);
+        pthread_mutex_init(&store->space_lock, NULL);
         store->max_open_blobs = options->max_open_blobs;
         store->verify_interval_ms =
                 INT64_C(86400000) *
@@ -211,6 +213,7 @@ void store_close(struct store **store)
         for (size_t i = 0; i < DIGEST_LOCKS; i++)
                 pthread_mutex_destroy(&s->digest_lock[i]);
         pthread_mutex_destroy(&s->lock);
+        pthread_mutex_destroy(&s->space_lock);
         free(s->taints);
         free(s->taint_until);
         free(s->path);
@@ -242,9 +245,9 @@ uint64_t disk_free(struct store *store)
 
 uint64_t store_free_bytes(struct store *store)
 {
-        uint64_t have = disk_free(store);
+        uint64_t have = disk_free(store), floor = atomic_load(&store->min_free_bytes);
 
-        return have > store->min_free_bytes ? have - store->min_free_bytes : 0;
+        return have > floor ? have - floor : 0;
 }
 
 bool store_has_room(struct store *store, uint64_t bytes)

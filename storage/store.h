@@ -25,7 +25,8 @@ struct partial;
 
 struct store_options {
         const char *dir;
-        uint64_t min_free_bytes; /* new staging is refused when the filesystem has less free */
+        uint64_t min_free_bytes; /* blobs are evicted to keep so much of the filesystem free */
+        uint64_t max_bytes;      /* of blobs and staging together, at every moment; 0: no limit */
         unsigned max_open_blobs; /* idle descriptors kept open */
         unsigned verify_interval_days; /* disk checksums are checked again after this; 0: 7 */
         bool drop_page_cache;          /* reserved */
@@ -45,6 +46,21 @@ uint64_t store_free_bytes(struct store *store);
 /* False while the last staging, write or sync failed for want of space or because the disk is
  * read-only; a later success sets it again.  Never blocks. */
 bool store_writable(const struct store *store);
+
+/* Any thread, never blocks; what is over a new limit goes with the next store_trim. */
+void store_set_limits(struct store *store, uint64_t max_bytes, uint64_t min_free_bytes);
+/*
+ * Evicts what is over the limits, and some more, so that whoever opens a partial seldom has to make
+ * the room itself.  What is pinned (index_pin) or being read stays.  Reads little if nothing is to
+ * be done: call it now and then.
+ */
+must_use int store_trim(struct store *store, struct error *err);
+struct store_usage {
+        uint64_t blobs, blob_bytes, staged_bytes, max_bytes;
+        uint64_t evicted_blobs, evicted_bytes; /* since start */
+};
+/* Reads a row of the index. */
+void store_usage(struct store *store, struct store_usage *ret);
 
 /* ---- whole blobs: class V ---- */
 
@@ -71,6 +87,27 @@ bool blob_is_checked(const struct blob *b, uint64_t start, uint64_t end);
 must_use int blob_check(struct blob *b, uint64_t start, uint64_t end, struct error *err);
 /* Removes row, then file (W9).  Readers that hold a reference go on. */
 must_use int store_drop_blob(struct store *store, const struct digest *d, struct error *err);
+
+/*
+ * A scrub computes the whole digests of all blobs again, in the order of their digests, a piece at
+ * a time: one that is damaged is quarantined like any other that blob_check finds.  It goes on
+ * where another one ended (scrub_place), so that a restart does not begin anew.  One thread at a
+ * time.
+ */
+struct scrub;
+must_use int scrub_new(struct store *store, const struct digest *after, struct scrub **ret,
+                       struct error *err);
+void scrub_free(struct scrub **s);
+/*
+ * Reads at most `budget` bytes.  1: there is more; 0: all blobs were seen; -1: an error, the blob
+ * is passed over.  *ret_bad is a digest that turned out damaged, or of DIGEST_NONE.
+ */
+must_use int scrub_step(struct scrub *s, uint64_t budget, struct digest *ret_bad,
+                        struct error *err);
+/* The last blob that is done with. */
+const struct digest *scrub_place(const struct scrub *s);
+/* Blobs and bytes that were checked so far. */
+void scrub_counts(const struct scrub *s, uint64_t *ret_blobs, uint64_t *ret_bytes);
 
 /* ---- unfinished blobs: classes T and R ---- */
 
@@ -119,6 +156,11 @@ void partial_push(struct partial *p, uint64_t offset, uint64_t n);
 void partial_hash(struct partial *p, uint64_t offset, const void *bytes, size_t n);
 must_use int partial_hash_more(struct partial *p, uint64_t budget, struct error *err);
 uint64_t partial_hashed(const struct partial *p); /* any thread */
+
+/* From now on each write is noted in a file beside, so that a process that is killed has all of
+ * them after its next start; a power cut takes what was not checkpointed, as ever.  Before the
+ * first write, and for those whose bytes are dear. */
+must_use int partial_note_writes(struct partial *p, struct error *err);
 
 /* fdatasync, then records which pieces are durable, with their checksums (W2).  Skips when nothing
  * changed.  One thread at a time, and not while partial_commit runs. */
