@@ -57,7 +57,8 @@ static void roster_unref(struct roster **rp)
 
 struct pool_client *pool_client_ref(struct pool_client *client)
 {
-        pool_count_up(&client->roster->refs);
+        if (client)
+                pool_count_up(&client->roster->refs);
         return client;
 }
 
@@ -150,7 +151,7 @@ static struct roster *roster_new(struct access_clients *clients)
         if (!r->clients)
                 return NULL;
         for (size_t i = 0; i < r->access.n; i++)
-                r->clients[i] = (struct pool_client){ r, &r->access.v[i] };
+                r->clients[i] = (struct pool_client){ .roster = r, .is = &r->access.v[i] };
         return take(r);
 }
 
@@ -174,6 +175,21 @@ static bool same_state(const struct file_state *a, const struct file_state *b)
                a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
+/* A principal belongs to a credential, whatever else of the client was edited.  Under the lock. */
+static void keep_met(const struct roster *old, struct roster *fresh)
+{
+        for (size_t i = 0; i < old->access.n; i++) {
+                const struct pool_client *c = &old->clients[i];
+
+                for (size_t k = 0; c->was_met && k < fresh->access.n; k++)
+                        if (memcmp(c->is->secret, fresh->clients[k].is->secret,
+                                   sizeof(c->is->secret)) == 0) {
+                                fresh->clients[k].met = c->met;
+                                fresh->clients[k].was_met = true;
+                        }
+        }
+}
+
 /* Puts what was loaded in force; either may be NULL and then stays.  Takes over and swaps back what
  * it replaced. */
 static void swap_in(struct pool *pool, struct stock **stock, struct roster **roster)
@@ -188,6 +204,8 @@ static void swap_in(struct pool *pool, struct stock **stock, struct roster **ros
         }
         if (*roster) {
                 old_roster = pool->roster;
+                if (old_roster)
+                        keep_met(old_roster, *roster);
                 pool->roster = *roster;
         }
         pthread_mutex_unlock(&pool->lock);
@@ -340,6 +358,42 @@ enum caller pool_identify(struct pool *pool, struct slice authorization, struct 
 const char *pool_client_name(const struct pool_client *client)
 {
         return client->is->name;
+}
+
+const char *pool_client_pool(const struct pool_client *client)
+{
+        return client ? client->is->pool : NULL;
+}
+
+struct pool_client *pool_client_named(struct pool *pool, struct slice name)
+{
+        struct pool_client *found = NULL;
+
+        pthread_mutex_lock(&pool->lock);
+        for (size_t i = 0; i < pool->roster->access.n && !found; i++)
+                if (slice_is(name, pool->roster->access.v[i].name))
+                        found = pool_client_ref(&pool->roster->clients[i]);
+        pthread_mutex_unlock(&pool->lock);
+        return found;
+}
+
+void pool_client_met(struct pool *pool, struct pool_client *client, const struct principal *who)
+{
+        pthread_mutex_lock(&pool->lock);
+        client->met = *who;
+        client->was_met = true;
+        pthread_mutex_unlock(&pool->lock);
+}
+
+bool pool_client_was_met(struct pool *pool, const struct pool_client *client, struct principal *ret)
+{
+        bool was_met;
+
+        pthread_mutex_lock(&pool->lock);
+        *ret = client->met;
+        was_met = client->was_met;
+        pthread_mutex_unlock(&pool->lock);
+        return was_met;
 }
 
 unsigned pool_client_verbs(const struct pool_client *client)

@@ -36,6 +36,8 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/slice.h"
+#include "permit.h"
+#include "json.h"
 
 struct config;
 struct pool;
@@ -65,11 +67,21 @@ enum caller {
 /* For a header value, or SLICE_NONE; Bearer, and Basic as git sends it.  A reference in *ret for
  * CALLER_CLIENT, else NULL.  On the hot path too: whatever lacks our mark takes no lock. */
 enum caller pool_identify(struct pool *pool, struct slice authorization, struct pool_client **ret);
-/* One more reference. */
+/* One more reference; NULL is fine. */
 struct pool_client *pool_client_ref(struct pool_client *client);
 /* NULL is fine; sets it to NULL. */
 void pool_client_unref(struct pool_client **client);
 const char *pool_client_name(const struct pool_client *client);
+const char *pool_client_pool(const struct pool_client *client);
+/* A reference to the client of that name, NULL if there is none. */
+struct pool_client *pool_client_named(struct pool *pool, struct slice name);
+/*
+ * Under which principal a client was met (permit.h); false if it was not met yet with the
+ * credential that it has.
+ */
+void pool_client_met(struct pool *pool, struct pool_client *client, const struct principal *who);
+bool pool_client_was_met(struct pool *pool, const struct pool_client *client,
+                         struct principal *ret);
 unsigned pool_client_verbs(const struct pool_client *client);
 /* A repository with the prefix of its type ("" for models, "datasets/"), or with NULL a whole
  * namespace. */
@@ -112,6 +124,22 @@ void pool_pick(struct pool *pool, struct pool_client *client, enum config_verb v
 void pool_pick_identity(struct pool *pool, struct pool_client *client, int64_t now_ms,
                         struct pool_pick *ret);
 
+/*
+ * Work of the daemon's own, for no client.  Reads: the tokens for the namespace in a fixed order,
+ * those that name it first, without the first `skip` of them, which may have been refused there;
+ * POOL_NONE past the last.  Writes: as for clients of the pool.
+ */
+struct pool_own {
+        const char *pool; /* NULL: any */
+        enum config_verb verb;
+        struct slice name_space;
+        unsigned skip;
+};
+void pool_pick_own(struct pool *pool, const struct pool_own *own, enum pool_bucket bucket,
+                   bool background, int64_t now_ms, struct pool_pick *ret);
+/* How many tokens there are for its reads. */
+unsigned pool_count_own(struct pool *pool, const struct pool_own *own);
+
 struct pool_token *pool_token_ref(struct pool_token *token);
 void pool_token_unref(struct pool_token **token);
 /* The secret, while referenced.  Only for the Authorization of a request to the Hub's origin. */
@@ -133,6 +161,19 @@ void pool_told(struct pool *pool, struct pool_token *token, enum pool_bucket buc
 
 /* Series by label in the text format of Prometheus, for the end of /-/metrics; never a token. */
 void pool_write_metrics(struct pool *pool, int64_t now_ms, struct buf *out);
+/* The same of each token as a JSON array of objects, for operators: label, pool, role, rejected,
+ * reads, writes, rejections, limited, budgets by bucket. */
+json_t *pool_describe(struct pool *pool, int64_t now_ms);
+
+/* How a token is, for people; the texts are borrowed for the call. */
+struct pool_state {
+        const char *pool, *label;
+        bool rejected, used;
+        int64_t left; /* requests, of the budget that has least; -1: not known */
+};
+/* `fn` is called under the pool's lock. */
+void pool_each(struct pool *pool, int64_t now_ms, void (*fn)(void *arg, const struct pool_state *t),
+               void *arg);
 
 /* ---- The pure parts ---- */
 

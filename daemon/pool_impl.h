@@ -43,6 +43,8 @@ struct stock {
 struct pool_client {
         struct roster *roster;
         const struct access_client *is;
+        struct principal met; /* under the pool's lock */
+        bool was_met;
 };
 
 /* The clients as they were loaded; a client in use keeps all of it. */

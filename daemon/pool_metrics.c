@@ -94,6 +94,50 @@ static void add_budget(const struct stock *s, const char *name, const char *help
         }
 }
 
+static json_t *describe_budgets(const struct learned *l, int64_t now_ms)
+{
+        json_t *all = json_object();
+
+        for (size_t k = 0; k < POOL_BUCKET_MAX; k++) {
+                const struct budget *b = &l->budgets[k];
+
+                if (b->known && now_ms < b->reset_ms)
+                        json_object_set_new(
+                                all, pool_bucket_words[k],
+                                json_pack("{s:I, s:I, s:I}", "left",
+                                          (json_int_t)budget_value(b, BUDGET_LEFT, now_ms), "quota",
+                                          (json_int_t)budget_value(b, BUDGET_QUOTA, now_ms),
+                                          "reset_seconds",
+                                          (json_int_t)budget_value(b, BUDGET_RESET, now_ms)));
+        }
+        return all;
+}
+
+static json_t *describe_token(const struct pool_token *t, int64_t now_ms)
+{
+        const struct learned *l = t->learned;
+        int64_t limited = 0;
+
+        for (size_t k = 0; k < POOL_BUCKET_MAX; k++)
+                limited += l->limited[k];
+        return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:o}", "label", t->is->label,
+                         "pool", t->pool->name, "role", t->is->write ? "write" : "read", "rejected",
+                         l->rejected, "reads", (json_int_t)l->reads, "writes",
+                         (json_int_t)l->writes, "rejections", (json_int_t)l->rejections, "limited",
+                         (json_int_t)limited, "budgets", describe_budgets(l, now_ms));
+}
+
+json_t *pool_describe(struct pool *pool, int64_t now_ms)
+{
+        json_t *all = json_array();
+
+        pthread_mutex_lock(&pool->lock);
+        for (size_t i = 0; i < pool->stock->n; i++)
+                json_array_append_new(all, describe_token(&pool->stock->tokens[i], now_ms));
+        pthread_mutex_unlock(&pool->lock);
+        return all;
+}
+
 void pool_write_metrics(struct pool *pool, int64_t now_ms, struct buf *out)
 {
         pthread_mutex_lock(&pool->lock);
@@ -111,5 +155,27 @@ void pool_write_metrics(struct pool *pool, int64_t now_ms, struct buf *out)
         add_single(out, "refusals_total", "counter", "Requests for which there is no token.",
                    pool->refusals);
         add_single(out, "clients", "gauge", "Local clients.", (int64_t)pool->roster->access.n);
+        pthread_mutex_unlock(&pool->lock);
+}
+
+void pool_each(struct pool *pool, int64_t now_ms, void (*fn)(void *arg, const struct pool_state *t),
+               void *arg)
+{
+        pthread_mutex_lock(&pool->lock);
+        for (size_t i = 0; i < pool->stock->n; i++) {
+                const struct pool_token *t = &pool->stock->tokens[i];
+                const struct learned *l = t->learned;
+                struct pool_state state = { t->pool->name, t->is->label, l->rejected,
+                                            l->reads + l->writes > 0, -1 };
+
+                for (size_t k = 0; k < POOL_BUCKET_MAX; k++) {
+                        const struct budget *b = &l->budgets[k];
+
+                        if (b->known && now_ms < b->reset_ms &&
+                            (state.left < 0 || b->left < state.left))
+                                state.left = MAX(b->left, (int64_t)0);
+                }
+                fn(arg, &state);
+        }
         pthread_mutex_unlock(&pool->lock);
 }

@@ -119,18 +119,20 @@ static void choose_or_wait(struct pool *pool, const struct pool_client *client,
                            struct pool_token *t, enum config_verb verb, enum pool_bucket bucket,
                            bool background, int64_t now_ms, struct pool_pick *ret)
 {
-        int64_t until = MAX(held_until(pool, client, t->learned, bucket, now_ms),
-                            blocked_until(t->learned, bucket, background, now_ms));
+        int64_t until = blocked_until(t->learned, bucket, background, now_ms);
 
+        if (client)
+                until = MAX(until, held_until(pool, client, t->learned, bucket, now_ms));
         if (until > now_ms)
                 choose_wait(pool, until, now_ms, ret);
         else
                 choose(t, verb, bucket, ret);
 }
 
-static bool is_usable(const struct pool_token *t, const struct pool_client *client)
+/* `name` is the pool's; NULL: any. */
+static bool is_usable(const struct pool_token *t, const char *name)
 {
-        return !t->learned->rejected && strcmp(t->pool->name, client->is->pool) == 0;
+        return !t->learned->rejected && (!name || strcmp(t->pool->name, name) == 0);
 }
 
 /* Whether a token names the namespace, instead of serving all. */
@@ -140,13 +142,13 @@ static bool names(const struct pool_token *t, struct slice name_space)
 }
 
 /* The first token for the writes of a client in a namespace; in any if that is SLICE_NONE. */
-static struct pool_token *first_writer(struct pool *pool, const struct pool_client *client,
-                                       enum config_verb verb, struct slice name_space, bool naming)
+static struct pool_token *first_writer(struct pool *pool, const char *name, enum config_verb verb,
+                                       struct slice name_space, bool naming)
 {
         for (size_t i = 0; i < pool->stock->n; i++) {
                 struct pool_token *t = &pool->stock->tokens[i];
 
-                if (is_usable(t, client) && t->is->write && (t->is->verbs & verb) == verb &&
+                if (is_usable(t, name) && t->is->write && (t->is->verbs & verb) == verb &&
                     (!name_space.ptr || access_token_serves(t->is, name_space)) &&
                     (!naming || names(t, name_space)))
                         return t;
@@ -155,23 +157,23 @@ static struct pool_token *first_writer(struct pool *pool, const struct pool_clie
 }
 
 /* The one token for the writes: one that names the namespace goes before those that serve all. */
-static struct pool_token *writer(struct pool *pool, const struct pool_client *client,
-                                 enum config_verb verb, struct slice name_space)
+static struct pool_token *writer(struct pool *pool, const char *name, enum config_verb verb,
+                                 struct slice name_space)
 {
         struct pool_token *t =
-                name_space.ptr ? first_writer(pool, client, verb, name_space, true) : NULL;
+                name_space.ptr ? first_writer(pool, name, verb, name_space, true) : NULL;
 
-        return t ? t : first_writer(pool, client, verb, name_space, false);
+        return t ? t : first_writer(pool, name, verb, name_space, false);
 }
 
 /* What is private there is seen by the tokens that name the namespace, more likely than by those
  * that serve all: these read there only if there are none of the others. */
-static bool is_named(struct pool *pool, const struct pool_client *client, struct slice name_space)
+static bool is_named(struct pool *pool, const char *name, struct slice name_space)
 {
         for (size_t i = 0; i < pool->stock->n; i++) {
                 const struct pool_token *t = &pool->stock->tokens[i];
 
-                if (is_usable(t, client) && names(t, name_space))
+                if (is_usable(t, name) && names(t, name_space))
                         return true;
         }
         return false;
@@ -183,14 +185,14 @@ static void pick_reader(struct pool *pool, const struct pool_client *client,
 {
         struct pool_token *best = NULL;
         int64_t most = -1, earliest = INT64_MAX;
-        bool any = false, naming = is_named(pool, client, name_space);
+        bool any = false, naming = is_named(pool, client->is->pool, name_space);
 
         for (size_t i = 0; i < pool->stock->n; i++) {
                 struct pool_token *t = &pool->stock->tokens[i];
                 const struct budget *b = &t->learned->budgets[bucket];
                 int64_t until, left;
 
-                if (!is_usable(t, client) || !access_token_serves(t->is, name_space) ||
+                if (!is_usable(t, client->is->pool) || !access_token_serves(t->is, name_space) ||
                     (naming && !names(t, name_space)))
                         continue;
                 any = true;
@@ -228,13 +230,68 @@ void pool_pick(struct pool *pool, struct pool_client *client, enum config_verb v
         if (verb == CONFIG_VERB_READ) {
                 pick_reader(pool, client, where, bucket, background, now_ms, ret);
         } else {
-                t = writer(pool, client, verb, where);
+                t = writer(pool, client->is->pool, verb, where);
                 if (t)
                         choose_or_wait(pool, client, t, verb, bucket, background, now_ms, ret);
                 else
                         choose_none(pool, ret);
         }
         pthread_mutex_unlock(&pool->lock);
+}
+
+/* The n-th token for own reads in a namespace: those that name it, then those that serve all. */
+static struct pool_token *own_reader(struct pool *pool, const struct pool_own *own, unsigned n)
+{
+        for (int naming = 1; naming >= 0; naming--)
+                for (size_t i = 0; i < pool->stock->n; i++) {
+                        struct pool_token *t = &pool->stock->tokens[i];
+
+                        if (is_usable(t, own->pool) &&
+                            access_token_serves(t->is, own->name_space) &&
+                            names(t, own->name_space) == (naming == 1) && n-- == 0)
+                                return t;
+                }
+        return NULL;
+}
+
+/* A namespace that was not given is the one of repositories without any. */
+static struct pool_own with_namespace(const struct pool_own *own)
+{
+        struct pool_own o = *own;
+
+        if (!o.name_space.ptr)
+                o.name_space = SLICE("");
+        return o;
+}
+
+void pool_pick_own(struct pool *pool, const struct pool_own *own, enum pool_bucket bucket,
+                   bool background, int64_t now_ms, struct pool_pick *ret)
+{
+        struct pool_own o = with_namespace(own);
+        struct pool_token *t;
+
+        pthread_mutex_lock(&pool->lock);
+        if (o.verb == CONFIG_VERB_READ)
+                t = own_reader(pool, &o, o.skip);
+        else
+                t = writer(pool, o.pool, o.verb, o.name_space);
+        if (t)
+                choose_or_wait(pool, NULL, t, o.verb, bucket, background, now_ms, ret);
+        else
+                *ret = (struct pool_pick){ .choice = POOL_NONE };
+        pthread_mutex_unlock(&pool->lock);
+}
+
+unsigned pool_count_own(struct pool *pool, const struct pool_own *own)
+{
+        struct pool_own o = with_namespace(own);
+        unsigned n = 0;
+
+        pthread_mutex_lock(&pool->lock);
+        while (own_reader(pool, &o, n))
+                n++;
+        pthread_mutex_unlock(&pool->lock);
+        return n;
 }
 
 static struct pool_token *identity(struct pool *pool, const struct pool_client *client)
@@ -248,12 +305,12 @@ static struct pool_token *identity(struct pool *pool, const struct pool_client *
                 struct slice name_space = access_pattern_namespace(slice_str(patterns->v[i]));
 
                 if (name_space.ptr)
-                        t = writer(pool, client, verb, name_space);
+                        t = writer(pool, client->is->pool, verb, name_space);
         }
         if (!t && verb)
-                t = writer(pool, client, verb, SLICE_NONE);
+                t = writer(pool, client->is->pool, verb, SLICE_NONE);
         for (size_t i = 0; !t && i < pool->stock->n; i++)
-                if (is_usable(&pool->stock->tokens[i], client))
+                if (is_usable(&pool->stock->tokens[i], client->is->pool))
                         t = &pool->stock->tokens[i];
         return t;
 }
