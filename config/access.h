@@ -81,7 +81,6 @@ void verbs_list(struct buf *out);
 
 enum {
         ACCESS_NAME_MAX = 64,
-        ACCESS_TOKEN_BYTES_MAX = 4096,
         ACCESS_TOKENS_MAX = 1024,
         ACCESS_CLIENTS_MAX = 4096,
         ACCESS_SECRET_BYTES = 32,

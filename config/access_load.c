@@ -1,16 +1,13 @@
 #include "access.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/compiler.h"
 #include "base/hex.h"
 #include "base/secret.h"
+#include "secret_file.h"
 #include "yaml_file.h"
 
 enum { PLACE_MAX = 8192 };
@@ -24,19 +21,6 @@ struct loader {
 
 /* ---- What is wrong ---- */
 
-/* Somebody may have put a token where its file belongs; it must not get into a log this way. */
-static void add_seen(struct buf *out, const struct yaml_node *node)
-{
-        if (node->kind == YAML_LIST)
-                buf_add_str(out, "a list");
-        else if (node->kind == YAML_MAP)
-                buf_add_str(out, "a mapping");
-        else if (slice_starts(node->text, SLICE("hf_")))
-                buf_add_str(out, "what looks like a token");
-        else
-                config_add_shown(out, node->text);
-}
-
 static void refuse(const struct loader *l, const struct yaml_node *node, const char *place,
                    const char *expected)
 {
@@ -44,7 +28,7 @@ static void refuse(const struct loader *l, const struct yaml_node *node, const c
 
         if (node->kind == YAML_BAD)
                 return;
-        add_seen(&line, node);
+        yaml_node_show(node, &line);
         config_errors_add(l->errors, true, "%s:%zu: %s: got %s, expected %s", l->file, node->line,
                           place, line.ptr, expected);
 }
@@ -166,96 +150,19 @@ static bool take_namespace(void *arg, struct slice word)
 
 /* ---- The file of a token ---- */
 
-static bool is_visible(struct slice text)
-{
-        for (size_t i = 0; i < text.len; i++)
-                if (text.ptr[i] <= 0x20 || text.ptr[i] >= 0x7f)
-                        return false;
-        return true;
-}
-
-static struct slice trim(struct slice text)
-{
-        const char *const blank = " \t\r\n";
-
-        while (text.len && strchr(blank, text.ptr[0]) && text.ptr[0])
-                text = slice_skip(text, 1);
-        while (text.len && strchr(blank, text.ptr[text.len - 1]) && text.ptr[text.len - 1])
-                text.len--;
-        return text;
-}
-
-/* What is wrong with the content of a file, or NULL. */
-static const char *token_fault(struct slice token)
-{
-        if (token.len == 0)
-                return "is empty";
-        if (token.len > ACCESS_TOKEN_BYTES_MAX)
-                return "is larger than 4 KiB, which no token is";
-        if (!is_visible(token))
-                return "holds more than one word, or a byte that no token has";
-        if (access_is_local_credential(token))
-                return "holds a credential of a client of ours, not a token of the Hub";
-        return NULL;
-}
-
-/* Reads up to size bytes; the number, or -1 with errno. */
-static ssize_t read_up_to(int fd, char *to, size_t size)
-{
-        size_t n = 0;
-
-        while (n < size) {
-                ssize_t r = read(fd, to + n, size - n);
-
-                if (r < 0 && errno == EINTR)
-                        continue;
-                if (r < 0)
-                        return -1;
-                if (r == 0)
-                        break;
-                n += (size_t)r;
-        }
-        return (ssize_t)n;
-}
-
 /* `place` begins the errors; `shared_ok` leaves out the warning about others who may read it. */
 static char *read_token(const struct loader *l, const char *path, const char *place, bool shared_ok)
 {
-        enum { BLANKS = 64 };
-        char bytes[ACCESS_TOKEN_BYTES_MAX + BLANKS];
-        scoped(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        const char *fault;
-        struct slice token;
-        struct stat st;
-        char *kept = NULL;
-        ssize_t n;
+        char *token = secret_file_read(path, place, shared_ok, l->errors);
 
-        if (fd < 0 || fstat(fd, &st) < 0) {
-                config_errors_add(l->errors, true, "%s: %s cannot be opened: %s", place, path,
-                                  strerror(errno));
-                return NULL;
+        if (token && access_is_local_credential(slice_str(token))) {
+                config_errors_add(l->errors, true,
+                                  "%s: %s holds a credential of a client of ours, not a token of "
+                                  "the Hub",
+                                  place, path);
+                secret_drop(&token);
         }
-        if (!S_ISREG(st.st_mode)) {
-                config_errors_add(l->errors, true, "%s: %s is not a file", place, path);
-                return NULL;
-        }
-        n = read_up_to(fd, bytes, sizeof(bytes));
-        token = n < 0 ? SLICE_NONE : trim(slice_of(bytes, (size_t)n));
-        /* A full buffer was not all of the file. */
-        fault = n == sizeof(bytes) ? "is larger than 4 KiB, which no token is" : token_fault(token);
-        if (n < 0)
-                config_errors_add(l->errors, true, "%s: %s cannot be read: %s", place, path,
-                                  strerror(errno));
-        else if (fault)
-                config_errors_add(l->errors, true, "%s: %s %s", place, path, fault);
-        else if (!(kept = secret_keep(token)))
-                no_memory(l);
-        else if (!shared_ok && (st.st_mode & (S_IRWXG | S_IRWXO)))
-                config_errors_add(l->errors, false,
-                                  "%s: %s is open to others than its owner (mode %03o, better 600)",
-                                  place, path, (unsigned)(st.st_mode & 0777));
-        explicit_bzero(bytes, sizeof(bytes));
-        return kept;
+        return token;
 }
 
 /* The path of a credential, for the caller to free; NULL if that is reported. */

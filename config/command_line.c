@@ -3,27 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct word {
+/* Flags that are commands themselves; --print... belong to check-config. */
+static const struct {
         const char *name;
         enum command command;
-};
-
-static const struct word commands[] = {
-        { "serve", COMMAND_SERVE },     { "check-config", COMMAND_CHECK_CONFIG },
-        { "tokens", COMMAND_TOKENS },   { "help", COMMAND_HELP },
-        { "version", COMMAND_VERSION },
-};
-
-/* The words behind "client". */
-static const struct word client_commands[] = {
-        { "add", COMMAND_CLIENT_ADD },
-        { "list", COMMAND_CLIENT_LIST },
-        { "remove", COMMAND_CLIENT_REMOVE },
-        { "rotate", COMMAND_CLIENT_ROTATE },
-};
-
-/* Flags that are commands themselves; --print... belong to check-config. */
-static const struct word switches[] = {
+} switches[] = {
         { "--help", COMMAND_HELP },
         { "-h", COMMAND_HELP },
         { "--version", COMMAND_VERSION },
@@ -33,23 +17,29 @@ static const struct word switches[] = {
         { "--print-table", COMMAND_PRINT_TABLE },
 };
 
-static const struct word *find_word(const struct word *words, size_t n, const char *name)
+/* The line while it is read. */
+struct reading {
+        struct command_line *c;
+        int argc;
+        char *const *argv;
+        int at; /* the word that is looked at; afterwards the last one that was used */
+        struct config_errors *errors;
+};
+
+static void no_memory(struct config_errors *errors)
 {
-        for (size_t i = 0; i < n; i++)
-                if (strcmp(words[i].name, name) == 0)
-                        return &words[i];
-        return NULL;
+        config_errors_add(errors, true, "out of memory");
 }
 
-/* --name=value, --name value, and --name alone for a BOOL.  *at stands on the last word used. */
-static const char *value_of(const struct option *o, struct slice flag, size_t split, int argc,
-                            char *const *argv, int *at)
+/* --name=value, --name value, and --name alone for a BOOL. */
+static const char *value_of(struct reading *r, const struct option *o, struct slice flag,
+                            size_t split)
 {
         if (split < flag.len)
                 return flag.ptr + split + 1;
         if (o && o->type == OPTION_BOOL)
                 return "true";
-        return *at + 1 < argc ? argv[++*at] : NULL;
+        return r->at + 1 < r->argc ? r->argv[++r->at] : NULL;
 }
 
 static void add_setting(struct command_line *c, const struct option *o, const char *text,
@@ -59,7 +49,7 @@ static void add_setting(struct command_line *c, const struct option *o, const ch
                 realloc(c->settings, (c->n_settings + 1) * sizeof(*c->settings));
 
         if (!grown) {
-                config_errors_add(errors, true, "out of memory");
+                no_memory(errors);
                 return;
         }
         c->settings = grown;
@@ -79,56 +69,63 @@ static void report_unknown(const char *arg, struct slice name, struct config_err
         config_errors_add(errors, true, "%s: unknown option; did you mean --%s?", arg, flag.ptr);
 }
 
-static void add_command_word(struct command_words *words, const char *text,
-                             struct config_errors *errors)
+static void add_operand(struct command_line *c, const char *text, struct config_errors *errors)
 {
-        const char **grown = realloc(words->v, (words->n + 1) * sizeof(*grown));
+        const char **grown = realloc(c->operands.v, (c->operands.n + 1) * sizeof(*grown));
 
         if (!grown) {
-                config_errors_add(errors, true, "out of memory");
+                no_memory(errors);
                 return;
         }
-        words->v = grown;
-        words->v[words->n++] = text;
+        c->operands.v = grown;
+        c->operands.v[c->operands.n++] = text;
 }
 
-static bool has_name(enum command command)
+static void add_flag(struct command_line *c, const struct command_flag *flag, const char *text,
+                     struct config_errors *errors)
 {
-        return command == COMMAND_CLIENT_ADD || command == COMMAND_CLIENT_REMOVE ||
-               command == COMMAND_CLIENT_ROTATE;
-}
+        struct command_value *grown;
 
-/* A flag that only some commands have; false if it is none of them. */
-static bool take_command_flag(struct command_line *c, struct slice flag, size_t split, int argc,
-                              char *const *argv, int *at, struct config_errors *errors)
-{
-        struct slice name = slice_cut(flag, split);
-        bool adds = c->command == COMMAND_CLIENT_ADD;
-        const char *arg = argv[*at], *value;
-
-        if ((c->command == COMMAND_CLIENT_LIST || c->command == COMMAND_TOKENS) &&
-            slice_is(flag, "json")) {
-                c->json = true;
-                return true;
+        for (size_t i = 0; flag->use != FLAG_MANY && i < c->n_flags; i++)
+                if (c->flags[i].flag == flag) {
+                        c->flags[i].text = text;
+                        return;
+                }
+        grown = realloc(c->flags, (c->n_flags + 1) * sizeof(*grown));
+        if (!grown) {
+                no_memory(errors);
+                return;
         }
-        if (!adds ||
-            (!slice_is(name, "pool") && !slice_is(name, "repo") && !slice_is(name, "verb")))
+        c->flags = grown;
+        c->flags[c->n_flags++] = (struct command_value){ flag, text };
+}
+
+/* A flag of the command; false if it has none of that name. */
+static bool take_command_flag(struct reading *r, struct slice flag, size_t split)
+{
+        const struct command_spec *spec = r->c->spec;
+        const struct command_flag *known =
+                spec ? command_spec_flag(spec, slice_cut(flag, split)) : NULL;
+        const char *arg = r->argv[r->at], *value = "";
+
+        if (!known)
                 return false;
-        value = value_of(NULL, flag, split, argc, argv, at);
-        if (!value)
-                config_errors_add(errors, true, "%s: expected a value behind it", arg);
-        else if (slice_is(name, "pool"))
-                c->pool = value;
+        if (known->value)
+                value = value_of(r, NULL, flag, split);
+        else if (split < flag.len)
+                value = NULL;
+        if (value)
+                add_flag(r->c, known, value, r->errors);
         else
-                add_command_word(slice_is(name, "repo") ? &c->repos : &c->verbs, value, errors);
+                config_errors_add(r->errors, true, "%s: expected %s", arg,
+                                  known->value ? "a value behind it" : "no value");
         return true;
 }
 
-/* A word that begins with "--": an option of the table, --config, or one of the command. */
-static void take_flag(struct command_line *c, int argc, char *const *argv, int *at,
-                      struct config_errors *errors)
+/* A word that begins with "--": one of the command, an option of the table, or --config. */
+static void take_flag(struct reading *r)
 {
-        const char *arg = argv[*at];
+        const char *arg = r->argv[r->at];
         struct slice flag = slice_str(arg + 2);
         size_t split = slice_find(flag, '=');
         struct slice name = slice_cut(flag, split);
@@ -136,98 +133,128 @@ static void take_flag(struct command_line *c, int argc, char *const *argv, int *
         bool is_file = slice_is(name, "config");
         const char *value;
 
-        if (take_command_flag(c, flag, split, argc, argv, at, errors))
+        if (take_command_flag(r, flag, split))
                 return;
         if (!o && !is_file) {
-                report_unknown(arg, name, errors);
+                report_unknown(arg, name, r->errors);
                 return;
         }
-        value = value_of(o, flag, split, argc, argv, at);
+        value = value_of(r, o, flag, split);
         if (!value)
-                config_errors_add(errors, true, "%s: expected a value behind it", arg);
+                config_errors_add(r->errors, true, "%s: expected a value behind it", arg);
         else if (is_file)
-                c->file = value;
+                r->c->file = value;
         else
-                add_setting(c, o, value, errors);
+                add_setting(r->c, o, value, r->errors);
 }
 
-/* The word behind "client", on which *at then stands. */
-static void take_client_command(struct command_line *c, int argc, char *const *argv, int *at,
-                                struct config_errors *errors)
+static bool take_switch(struct reading *r)
 {
-        const struct word *w = NULL;
+        for (size_t i = 0; i < ARRAY_LEN(switches); i++)
+                if (strcmp(switches[i].name, r->argv[r->at]) == 0) {
+                        r->c->command = switches[i].command;
+                        return true;
+                }
+        return false;
+}
 
-        if (*at + 1 < argc)
-                w = find_word(client_commands, ARRAY_LEN(client_commands), argv[*at + 1]);
-        if (w) {
-                c->command = w->command;
-                ++*at;
-        } else {
-                config_errors_add(errors, true,
-                                  "client: expected add, list, remove or rotate behind it");
+static bool is_help(const char *arg)
+{
+        return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
+}
+
+/* The first word, which names the command, alone or with the one behind it. */
+static void take_command(struct reading *r)
+{
+        const char *arg = r->argv[r->at];
+        const char *next = r->at + 1 < r->argc ? r->argv[r->at + 1] : NULL;
+        scoped(buf_done) struct buf words = BUF_INIT(512);
+        bool both;
+
+        r->c->topic = arg;
+        r->c->spec = command_spec_find(arg, next, &both);
+        if (r->c->spec) {
+                r->c->command = r->c->spec->command;
+                r->c->topic = r->c->spec->name;
+                r->at += both;
+        } else if (!command_group(arg, &words)) {
+                r->c->topic = NULL;
+                config_errors_add(r->errors, true, "%s: not expected here; see hubcached --help",
+                                  arg);
+        } else if (!next || !is_help(next)) {
+                config_errors_add(r->errors, true, "%s: expected %s behind it", arg, words.ptr);
+                r->at += next != NULL;
         }
 }
 
-/* The command, or an operand of one; *named is whether there is a command already. */
-static void take_word(struct command_line *c, int argc, char *const *argv, int *at, bool *named,
-                      struct config_errors *errors)
+static void take_word(struct reading *r)
 {
-        const char *arg = argv[*at];
-        const struct word *w = *named ? NULL : find_word(commands, ARRAY_LEN(commands), arg);
+        const struct command_spec *spec = r->c->spec;
+        const char *arg = r->argv[r->at];
 
-        if (w) {
-                c->command = w->command;
-                *named = true;
-        } else if (!*named && strcmp(arg, "client") == 0) {
-                take_client_command(c, argc, argv, at, errors);
-                *named = true;
-        } else if (c->command == COMMAND_CHECK_CONFIG && !c->file && arg[0] != '-') {
-                c->file = arg;
-        } else if (has_name(c->command) && !c->name && arg[0] != '-') {
-                c->name = arg;
-        } else {
-                config_errors_add(errors, true, "%s: not expected here; see hubcached --help", arg);
-        }
+        if (!spec && !r->c->topic && arg[0] != '-')
+                take_command(r);
+        else if (spec && r->c->operands.n < spec->max && arg[0] != '-')
+                add_operand(r->c, arg, r->errors);
+        else
+                config_errors_add(r->errors, true, "%s: not expected here; see hubcached --help",
+                                  arg);
 }
 
-static void check_operands(const struct command_line *c, struct config_errors *errors)
+static void check_complete(const struct command_line *c, struct config_errors *errors)
 {
-        if (has_name(c->command) && !c->name)
-                config_errors_add(errors, true, "client: expected the name of a client");
-        if (c->command == COMMAND_CLIENT_ADD && !c->pool)
-                config_errors_add(errors, true, "client add: expected --pool and the name of one");
+        const struct command_spec *spec = c->spec;
+
+        if (!spec || c->command != spec->command)
+                return;
+        if (c->operands.n < spec->min)
+                config_errors_add(errors, true, "%s: expected %s behind it", spec->name,
+                                  spec->operand);
+        for (size_t i = 0; i < COMMAND_FLAGS_MAX && spec->flags[i].name; i++)
+                if (spec->flags[i].use == FLAG_NEEDED && !command_flag(c, spec->flags[i].name, 0))
+                        config_errors_add(errors, true, "%s: expected --%s %s", spec->name,
+                                          spec->flags[i].name, spec->flags[i].value);
 }
 
 int command_line_parse(int argc, char *const *argv, struct command_line *ret,
                        struct config_errors *errors)
 {
-        bool named = false;
+        struct reading r = { .c = ret, .argc = argc, .argv = argv, .errors = errors };
 
         *ret = (struct command_line){ .command = COMMAND_SERVE };
-        for (int i = 1; i < argc; i++) {
-                const struct word *w = find_word(switches, ARRAY_LEN(switches), argv[i]);
-
-                if (w) {
-                        ret->command = w->command;
-                        named = true;
-                } else if (strncmp(argv[i], "--", 2) == 0 && argv[i][2]) {
-                        take_flag(ret, argc, argv, &i, errors);
-                } else {
-                        take_word(ret, argc, argv, &i, &named, errors);
-                }
+        for (r.at = 1; r.at < argc; r.at++) {
+                if (take_switch(&r))
+                        continue;
+                if (strncmp(argv[r.at], "--", 2) == 0 && argv[r.at][2])
+                        take_flag(&r);
+                else
+                        take_word(&r);
         }
-        check_operands(ret, errors);
+        if (ret->spec && ret->spec->command == COMMAND_CHECK_CONFIG && ret->operands.n)
+                ret->file = ret->operands.v[0];
+        check_complete(ret, errors);
         return errors->fatal ? -1 : 0;
 }
 
 void command_line_done(struct command_line *c)
 {
-        free(c->repos.v);
-        free(c->verbs.v);
-        c->repos = c->verbs = (struct command_words){ NULL, 0 };
+        free(c->operands.v);
+        free(c->flags);
         free(c->settings);
-        c->settings = NULL;
-        c->n_settings = 0;
+        *c = (struct command_line){ .command = c->command };
+}
+
+const char *command_flag(const struct command_line *c, const char *name, size_t i)
+{
+        for (size_t at = 0; at < c->n_flags; at++)
+                if (strcmp(c->flags[at].flag->name, name) == 0 && i-- == 0)
+                        return c->flags[at].text;
+        return NULL;
+}
+
+const char *command_operand(const struct command_line *c, size_t i)
+{
+        return i < c->operands.n ? c->operands.v[i] : NULL;
 }
 
 struct config_sources command_line_sources(const struct command_line *c, char *const *environment)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "workers.h"
 #include "yaml_file.h"
 
 enum { SHOWN_BYTES_MAX = 80 };
@@ -26,6 +27,15 @@ static const void *const_field_of(const struct config *config, const struct opti
 
 /* ---- Errors ---- */
 
+/* A file that is read for two purposes says twice where it is no YAML. */
+static bool is_listed(const struct config_errors *errors, const char *line)
+{
+        for (size_t i = 0; i < errors->n; i++)
+                if (strcmp(errors->lines[i], line) == 0)
+                        return true;
+        return false;
+}
+
 void config_errors_add(struct config_errors *errors, bool fatal, const char *fmt, ...)
 {
         char *line = NULL, **grown;
@@ -40,6 +50,10 @@ void config_errors_add(struct config_errors *errors, bool fatal, const char *fmt
         if (vasprintf(&line, fmt, ap) < 0)
                 line = NULL;
         va_end(ap);
+        if (line && is_listed(errors, line)) {
+                free(line);
+                return;
+        }
         grown = line ? realloc(errors->lines, (errors->n + 1) * sizeof(*grown)) : NULL;
         if (!grown) {
                 free(line);
@@ -387,7 +401,8 @@ static void load_file(struct config *config, const char *name, bool may_be_absen
         if (!seen_at)
                 config_errors_add(errors, true, "%s: out of memory", name);
         else if (config_read_file(name, may_be_absent, &text, errors) > 0)
-                yaml_file_parse(name, buf_slice(&text), on_entry, &f, errors);
+                yaml_file_parse(name, buf_slice(&text), workers_config_section, on_entry, &f,
+                                errors);
 }
 
 /* ---- The environment ---- */
@@ -571,6 +586,7 @@ void config_free(struct config **config)
                 return;
         for (size_t i = 0; i < n_options; i++)
                 field_done(*config, &options[i]);
+        workers_config_free(&(*config)->workers);
         free(*config);
         *config = NULL;
 }

@@ -8,6 +8,8 @@
  *
  * Later sources win: defaults, the file, the environment, the command line.  Every error of every
  * source is collected, so that one run shows them all.
+ *
+ * The sections of the file that are rules of the workers are left to workers.h.
  */
 #pragma once
 
@@ -31,6 +33,7 @@ bool string_list_add(struct string_list *list, struct slice text);
 void string_list_done(struct string_list *list);
 
 /* The values of the CHOICE options, in the order of their words. */
+enum { CONFIG_ONLINE, CONFIG_FALLBACK, CONFIG_OFFLINE };
 enum { CONFIG_LOG_ERROR, CONFIG_LOG_WARN, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
 enum { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 
@@ -46,7 +49,10 @@ enum { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 #define CONFIG_FIELD_PATHS(name)    struct string_list name;
 #define CONFIG_FIELD_CHOICE(name)   unsigned name;
 
+struct workers_config;
+
 struct config {
+        struct workers_config *workers; /* NULL until workers_config_read */
 #define SECTION(name, sentence)
 #define OPTION(type, field, path, initial, min, max, words, when, help) CONFIG_FIELD_##type(field)
 #include "options.def"
@@ -101,6 +107,7 @@ const char *config_file_of(const struct config_sources *sources);
 must_use int config_reload_changes(const struct config *running, struct config *next,
                                    struct config_errors *notes);
 
+/* What is listed already is not listed again. */
 void config_errors_add(struct config_errors *errors, bool fatal, const char *fmt, ...)
         printf_like(3, 4);
 /* One line each. */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "workers_table.h"
+
 enum { PAGE_WIDTH = 96 };
 
 /* Writes text in lines of at most PAGE_WIDTH, each after `margin`, broken at spaces. */
@@ -87,6 +89,25 @@ static void add_value(struct buf *out, const struct option *o, struct slice text
         }
 }
 
+/* One rule of every section of the workers: examples, because there is none by default. */
+static void add_rules(struct buf *out)
+{
+        for (size_t s = 0; s < WORKERS_SECTIONS; s++) {
+                const struct workers_section *section = &workers_sections[s];
+
+                buf_add_char(out, '\n');
+                add_wrapped(out, "# ", section->help);
+                buf_add_fmt(out, "# For example:\n#%s:\n  #%s:\n", section->key, section->example);
+                for (size_t i = 0; i < section->n_rows; i++) {
+                        const struct rule_row *row = &section->rows[i];
+
+                        buf_add_char(out, '\n');
+                        add_wrapped(out, "    # ", row->help);
+                        buf_add_fmt(out, "    #%s: %s\n", row->key, row->example);
+                }
+        }
+}
+
 void dump_example(struct buf *out)
 {
         buf_add_str(out,
@@ -116,6 +137,7 @@ void dump_example(struct buf *out)
                         buf_add_char(out, '\n');
                 }
         }
+        add_rules(out);
 }
 
 /* A '|' inside a cell would end it. */

@@ -1,4 +1,4 @@
-/* Texts for people that are made from options.def and from nothing else. */
+/* Texts for people that are made from options.def and the tables of the workers. */
 #pragma once
 
 #include "base/buf.h"
@@ -6,7 +6,8 @@
 
 /* The options with their flags, for --help. */
 void dump_help(struct buf *out);
-/* A configuration file with every option commented out at its default:
+/* A configuration file with every option commented out at its default, and an example of every
+ * section of the workers:
  * config/hubcached.example.yaml. */
 void dump_example(struct buf *out);
 /* The options as a Markdown table. */

@@ -148,6 +148,14 @@ static size_t distance(struct slice a, struct slice b)
         return row[b.len];
 }
 
+size_t option_misspelt(struct slice wrong, struct slice right)
+{
+        size_t d = MAX(wrong.len, right.len) > SUGGEST_MAX ? SIZE_MAX : distance(wrong, right);
+
+        /* One mistake in four letters still reads as the same word. */
+        return d <= 1 + right.len / 4 ? d : SIZE_MAX;
+}
+
 const struct option *option_suggest(struct slice wrong)
 {
         const struct option *best = NULL;
@@ -156,11 +164,9 @@ const struct option *option_suggest(struct slice wrong)
         if (wrong.len > SUGGEST_MAX)
                 return NULL;
         for (size_t i = 0; i < n_options; i++) {
-                struct slice path = slice_str(options[i].path);
-                size_t d = distance(wrong, path);
+                size_t d = option_misspelt(wrong, slice_str(options[i].path));
 
-                /* One mistake in four letters still reads as the same word. */
-                if (d < best_distance && d <= 1 + path.len / 4) {
+                if (d < best_distance) {
                         best = &options[i];
                         best_distance = d;
                 }

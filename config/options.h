@@ -62,6 +62,9 @@ const struct option *option_find_variable(struct slice name);
  * same here, and so is case. */
 const struct option *option_suggest(struct slice wrong);
 
+/* How many letters `wrong` is away from `right`, or SIZE_MAX if it is hardly meant. */
+size_t option_misspelt(struct slice wrong, struct slice right);
+
 /* "cache-ref-ttl", "HUBCACHED_CACHE_REF_TTL": appended to out. */
 void option_flag(const struct option *o, struct buf *out);
 void option_variable(const struct option *o, struct buf *out);

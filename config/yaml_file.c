@@ -11,12 +11,14 @@ enum { LIST_VALUES_MAX = 1024, PATH_BYTES_MAX = 256 };
 struct reader {
         yaml_parser_t parser;
         const char *name;
+        yaml_key_fn *leave_out; /* may be NULL */
         yaml_entry_fn *fn;
         void *context;
         struct config_errors *errors;
         bool broken; /* a syntax error: nothing after it can be trusted */
 
         /* of a tree */
+        yaml_key_fn *wanted; /* may be NULL */
         struct yaml_node *root;
         size_t n_nodes;
 };
@@ -151,7 +153,9 @@ static void read_value(struct reader *r, const char *section, const char *path, 
 
         if (type == YAML_NO_EVENT)
                 return;
-        if (!node_is_plain(r, &event)) {
+        if (*section == '\0' && r->leave_out && r->leave_out(slice_str(path))) {
+                skip_node(r, type);
+        } else if (!node_is_plain(r, &event)) {
                 skip_node(r, type);
         } else if (type == YAML_SCALAR_EVENT) {
                 struct slice text = scalar_text(&event);
@@ -265,10 +269,12 @@ static bool read_text(struct reader *r, struct slice text, read_root_fn *read_ro
         return !r->broken;
 }
 
-void yaml_file_parse(const char *name, struct slice text, yaml_entry_fn *fn, void *context,
-                     struct config_errors *errors)
+void yaml_file_parse(const char *name, struct slice text, yaml_key_fn *leave_out, yaml_entry_fn *fn,
+                     void *context, struct config_errors *errors)
 {
-        struct reader r = { .name = name, .fn = fn, .context = context, .errors = errors };
+        struct reader r = {
+                .name = name, .leave_out = leave_out, .fn = fn, .context = context, .errors = errors
+        };
 
         read_text(&r, text, read_entries);
 }
@@ -423,6 +429,20 @@ static void report_twins(struct reader *r, const struct yaml_node *map)
                                           r->name, sorted[i]->line, sorted[i - 1]->line);
 }
 
+/* Reads the value of a member, or steps over it. */
+static void read_member(struct reader *r, struct yaml_node *child, bool wanted, yaml_event_t *event,
+                        size_t depth)
+{
+        if (wanted) {
+                read_node(r, event, child, depth);
+                return;
+        }
+        skip_node(r, event->type);
+        yaml_event_delete(event);
+        free((char *)child->key.ptr);
+        child->key = SLICE_NONE;
+}
+
 static void read_children(struct reader *r, struct yaml_node *node, size_t depth)
 {
         bool is_map = node->kind == YAML_MAP;
@@ -444,10 +464,11 @@ static void read_children(struct reader *r, struct yaml_node *node, size_t depth
                         read_node(r, &event, child, depth + 1);
                 } else {
                         bool named = read_key(r, &event, child);
+                        bool wanted = node != r->root || !r->wanted || r->wanted(child->key);
 
                         if (next(r, &event) == YAML_NO_EVENT)
                                 break;
-                        read_node(r, &event, child, depth + 1);
+                        read_member(r, child, wanted, &event, depth + 1);
                         if (!named)
                                 child->kind = YAML_BAD;
                 }
@@ -463,10 +484,11 @@ static void read_tree(struct reader *r, size_t line)
         read_children(r, r->root, 1);
 }
 
-struct yaml_node *yaml_tree_parse(const char *name, struct slice text, struct config_errors *errors)
+struct yaml_node *yaml_tree_parse_some(const char *name, struct slice text, yaml_key_fn *wanted,
+                                       struct config_errors *errors)
 {
         scoped(yaml_tree_free) struct yaml_node *root = calloc(1, sizeof(*root));
-        struct reader r = { .name = name, .errors = errors, .root = root };
+        struct reader r = { .name = name, .errors = errors, .wanted = wanted, .root = root };
         size_t before = errors->fatal;
 
         if (!root) {
@@ -477,4 +499,22 @@ struct yaml_node *yaml_tree_parse(const char *name, struct slice text, struct co
         if (!read_text(&r, text, read_tree) || (root->line == 0 && errors->fatal > before))
                 return NULL;
         return take(root);
+}
+
+struct yaml_node *yaml_tree_parse(const char *name, struct slice text, struct config_errors *errors)
+{
+        return yaml_tree_parse_some(name, text, NULL, errors);
+}
+
+/* Somebody may have put a token where the name of its file belongs. */
+void yaml_node_show(const struct yaml_node *node, struct buf *out)
+{
+        if (node->kind == YAML_LIST)
+                buf_add_str(out, "a list");
+        else if (node->kind == YAML_MAP)
+                buf_add_str(out, "a mapping");
+        else if (slice_starts(node->text, SLICE("hf_")))
+                buf_add_str(out, "what looks like a token");
+        else
+                config_add_shown(out, node->text);
 }

@@ -25,9 +25,13 @@ struct yaml_entry {
 
 typedef void yaml_entry_fn(void *context, const struct yaml_entry *entry);
 
-/* Calls fn for every entry, in order.  `name` is what errors call the file. */
-void yaml_file_parse(const char *name, struct slice text, yaml_entry_fn *fn, void *context,
-                     struct config_errors *errors);
+/* Which keys of the outermost mapping. */
+typedef bool yaml_key_fn(struct slice key);
+
+/* Calls fn for every entry, in order, but for those of the keys that `leave_out` (or NULL) names,
+ * whose values may be anything.  `name` is what errors call the file. */
+void yaml_file_parse(const char *name, struct slice text, yaml_key_fn *leave_out, yaml_entry_fn *fn,
+                     void *context, struct config_errors *errors);
 
 /* ---- As a tree ---- */
 
@@ -59,6 +63,11 @@ struct yaml_node {
  * is not YAML or no mapping, or memory ran out, which is reported. */
 struct yaml_node *yaml_tree_parse(const char *name, struct slice text,
                                   struct config_errors *errors);
+/* The same for some of its keys: the others are left out, whatever they hold. */
+struct yaml_node *yaml_tree_parse_some(const char *name, struct slice text, yaml_key_fn *wanted,
+                                       struct config_errors *errors);
 void yaml_tree_free(struct yaml_node **root);
 /* A child of a mapping by name, or NULL. */
 const struct yaml_node *yaml_node_find(const struct yaml_node *map, const char *key);
+/* What a node is, for an error about it.  A text that looks like a token is not shown. */
+void yaml_node_show(const struct yaml_node *node, struct buf *out);

@@ -285,7 +285,7 @@ static void place_namespace_of(struct places *p, struct slice json)
                 buf_add(new_place(p, NULL), buf_slice(&name));
 }
 
-static void find_places(struct request *r, struct places *p)
+static void find_places(const struct request *r, struct places *p)
 {
         const struct hub_request *hub = &r->hub;
         struct slice body = exchange_body(r->x);
@@ -606,6 +606,26 @@ static void ask_account(struct request *r)
         question_ask(r->d->questions, &spec, &r->waiter);
 }
 
+/* Where it is to happen is found on the way. */
+static enum authorize_way way_of(const struct request *r, enum hub_right right, struct places *p)
+{
+        if (!r->credential.client)
+                return AUTHORIZE_AS_IT_IS;
+        switch (right) {
+        case RIGHT_NONE:
+                return AUTHORIZE_NOBODY;
+        case RIGHT_NEVER:
+        case RIGHT_MAX:
+                return AUTHORIZE_REFUSED;
+        case RIGHT_WHOAMI:
+                return AUTHORIZE_ACCOUNT;
+        default:
+                break;
+        }
+        find_places(r, p);
+        return p->own ? AUTHORIZE_ACCOUNT : AUTHORIZE_POOL;
+}
+
 void authorize(struct request *r)
 {
         scoped(places_done) struct places p = { .n = 0 };
@@ -617,30 +637,42 @@ void authorize(struct request *r)
                              "a credential belongs in the Authorization header");
                 return;
         }
-        if (!r->credential.client) {
-                request_authorized(r);
-                return;
-        }
         right = right_of(r);
-        switch (right) {
-        case RIGHT_NONE:
+        switch (way_of(r, right, &p)) {
+        case AUTHORIZE_AS_IT_IS:
+                request_authorized(r);
+                break;
+        case AUTHORIZE_NOBODY:
                 go_as_nobody(r);
-                return;
-        case RIGHT_NEVER:
-        case RIGHT_MAX:
+                break;
+        case AUTHORIZE_REFUSED:
                 refuse(r, "a token of the pool is not used for that");
-                return;
-        case RIGHT_WHOAMI:
+                break;
+        case AUTHORIZE_ACCOUNT:
                 ask_account(r);
-                return;
-        default:
+                break;
+        case AUTHORIZE_POOL:
+                exchange(r, right, &p);
                 break;
         }
-        find_places(r, &p);
-        if (p.own)
-                ask_account(r);
-        else
-                exchange(r, right, &p);
+}
+
+/* No token is taken, so that no budget is touched: only whether there is one is looked at. */
+enum authorize_way authorize_look(const struct request *r)
+{
+        scoped(places_done) struct places p = { .n = 0 };
+        enum hub_right right = right_of(r);
+        enum authorize_way way = way_of(r, right, &p);
+        struct pool_own own = { .pool = pool_client_pool(r->credential.client),
+                                .verb = CONFIG_VERB_READ };
+
+        if (way != AUTHORIZE_POOL)
+                return way;
+        if (!may_all(r, right, &p))
+                return AUTHORIZE_REFUSED;
+        own.name_space = namespace_of(&p.v[0]);
+        return right == RIGHT_READ && pool_count_own(r->d->pool, &own) == 0 ? AUTHORIZE_NOBODY
+                                                                            : AUTHORIZE_POOL;
 }
 
 /* ---- audit ---- */

@@ -38,6 +38,15 @@ bool authorize_identify(struct daemon *d, struct slice authorization, struct cre
 /* Sets r->authorization and r->account for what the request asks, and lets it go on by
  * request_authorized, now or later; or answers it: refused, or with who the client is. */
 void authorize(struct request *r);
+/* What authorize would do, for explain.c; nothing is asked, sent or taken. */
+enum authorize_way {
+        AUTHORIZE_AS_IT_IS, /* it is no local client */
+        AUTHORIZE_NOBODY,   /* goes on without any token */
+        AUTHORIZE_REFUSED,
+        AUTHORIZE_ACCOUNT, /* whose the pool's token is has to be known first */
+        AUTHORIZE_POOL,    /* goes on with a token of the pool, as its budget allows */
+};
+enum authorize_way authorize_look(const struct request *r);
 
 /* Answers that the token's limit is used up (r->limited_s), when upstream would have to be asked.
  */

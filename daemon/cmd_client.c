@@ -6,8 +6,6 @@
 #include "access.h"
 #include "access_edit.h"
 
-enum { DONE, NOT_DONE, WRONG_VALUE };
-
 /* ---- add ---- */
 
 static int check_pool(const struct command_line *line, const struct config *config,
@@ -23,10 +21,10 @@ static int check_pool(const struct command_line *line, const struct config *conf
         }
         if (access_config_load(&sources, &access, errors) < 0)
                 return -1;
-        if (!access_pool_find(&access->pools, slice_str(line->pool))) {
+        if (!access_pool_find(&access->pools, slice_str(command_flag(line, "pool", 0)))) {
                 scoped(buf_done) struct buf shown = BUF_INIT(1024);
 
-                config_add_shown(&shown, slice_str(line->pool));
+                config_add_shown(&shown, slice_str(command_flag(line, "pool", 0)));
                 config_errors_add(errors, true, "--pool: there is no pool %s in %s", shown.ptr,
                                   config->access_pools_file);
                 return -1;
@@ -43,38 +41,49 @@ static void wrong(struct config_errors *errors, const char *what, const char *se
         config_errors_add(errors, true, "%s: got %s, expected %s", what, shown.ptr, expected);
 }
 
+static void read_patterns(const struct command_line *line, struct string_list *ret,
+                          struct config_errors *errors)
+{
+        const char *text;
+
+        for (size_t i = 0; (text = command_flag(line, "repo", i)); i++) {
+                if (!access_pattern_valid(slice_str(text)))
+                        wrong(errors, "--repo", text,
+                              "a pattern such as \"acme/*\", \"datasets/acme/*\" or \"*\"");
+                else if (!string_list_add(ret, slice_str(text)))
+                        config_errors_add(errors, true, "out of memory");
+        }
+        if (!command_flag(line, "repo", 0) && !string_list_add(ret, SLICE("*")))
+                config_errors_add(errors, true, "out of memory");
+}
+
+static unsigned read_verbs(const struct command_line *line, struct config_errors *errors)
+{
+        scoped(buf_done) struct buf expected = BUF_INIT(1024);
+        unsigned all = 0, verbs = 0;
+        const char *text;
+
+        verbs_list(&expected);
+        for (size_t i = 0; (text = command_flag(line, "verb", i)); i++) {
+                if (!verbs_parse(slice_str(text), &verbs))
+                        wrong(errors, "--verb", text, expected.ptr);
+                all |= verbs;
+        }
+        return command_flag(line, "verb", 0) ? all : CONFIG_VERB_READ;
+}
+
 /* What the command line says of a new client; all errors at once. */
 static int read_client(const struct command_line *line, struct access_client *c,
                        struct config_errors *errors)
 {
         size_t before = errors->fatal;
 
-        if (!access_name_valid(slice_str(line->name)))
-                wrong(errors, "client add", line->name, "a name of 1 to 64 of A-Z a-z 0-9 _ . -");
-        for (size_t i = 0; i < line->repos.n; i++) {
-                struct slice pattern = slice_str(line->repos.v[i]);
-
-                if (!access_pattern_valid(pattern))
-                        wrong(errors, "--repo", line->repos.v[i],
-                              "a pattern such as \"acme/*\", \"datasets/acme/*\" or \"*\"");
-                else if (!string_list_add(&c->repositories, pattern))
-                        config_errors_add(errors, true, "out of memory");
-        }
-        for (size_t i = 0; i < line->verbs.n; i++) {
-                scoped(buf_done) struct buf expected = BUF_INIT(1024);
-                unsigned verbs = 0;
-
-                verbs_list(&expected);
-                if (!verbs_parse(slice_str(line->verbs.v[i]), &verbs))
-                        wrong(errors, "--verb", line->verbs.v[i], expected.ptr);
-                c->verbs |= verbs;
-        }
-        if (!line->repos.n && !string_list_add(&c->repositories, SLICE("*")))
-                config_errors_add(errors, true, "out of memory");
-        if (!line->verbs.n)
-                c->verbs = CONFIG_VERB_READ;
-        c->name = (char *)line->name;
-        c->pool = (char *)line->pool;
+        c->name = (char *)command_operand(line, 0);
+        c->pool = (char *)command_flag(line, "pool", 0);
+        if (!access_name_valid(slice_str(c->name)))
+                wrong(errors, "client add", c->name, "a name of 1 to 64 of A-Z a-z 0-9 _ . -");
+        read_patterns(line, &c->repositories, errors);
+        c->verbs = read_verbs(line, errors);
         return errors->fatal > before ? -1 : 0;
 }
 
@@ -111,19 +120,19 @@ static int add(const struct command_line *line, const struct config *config, con
 
         repositories = client.repositories;
         if (check_pool(line, config, errors) < 0 || wrong_values < 0)
-                return WRONG_VALUE;
+                return CMD_WRONG_VALUE;
         if (access_edit_open(file, &e, errors) < 0)
-                return NOT_DONE;
-        if (access_edit_find(e, slice_str(line->name))) {
+                return CMD_NOT_DONE;
+        if (access_edit_find(e, slice_str(command_operand(line, 0)))) {
                 config_errors_add(errors, true, "%s: there is a client %s already", file,
-                                  line->name);
-                return NOT_DONE;
+                                  command_operand(line, 0));
+                return CMD_NOT_DONE;
         }
         if (new_secret(&client, credential, errors) < 0 ||
             access_edit_add(e, &client, errors) < 0 || access_edit_commit(&e, errors) < 0)
-                return NOT_DONE;
-        say_credential(credential, line->name, file, out, errors);
-        return DONE;
+                return CMD_NOT_DONE;
+        say_credential(credential, command_operand(line, 0), file, out, errors);
+        return CMD_DONE;
 }
 
 /* ---- the others ---- */
@@ -134,7 +143,7 @@ static int unknown(const char *file, const char *name, struct config_errors *err
 
         config_add_shown(&shown, slice_str(name));
         config_errors_add(errors, true, "%s: there is no client %s", file, shown.ptr);
-        return NOT_DONE;
+        return CMD_NOT_DONE;
 }
 
 static int drop(const struct command_line *line, const char *file, struct config_errors *errors)
@@ -142,10 +151,10 @@ static int drop(const struct command_line *line, const char *file, struct config
         scoped(access_edit_abandon) struct access_edit *e = NULL;
 
         if (access_edit_open(file, &e, errors) < 0)
-                return NOT_DONE;
-        if (!access_edit_remove(e, slice_str(line->name)))
-                return unknown(file, line->name, errors);
-        return access_edit_commit(&e, errors) < 0 ? NOT_DONE : DONE;
+                return CMD_NOT_DONE;
+        if (!access_edit_remove(e, slice_str(command_operand(line, 0))))
+                return unknown(file, command_operand(line, 0), errors);
+        return access_edit_commit(&e, errors) < 0 ? CMD_NOT_DONE : CMD_DONE;
 }
 
 static int rotate(const struct command_line *line, const char *file, struct buf *out,
@@ -156,14 +165,14 @@ static int rotate(const struct command_line *line, const char *file, struct buf 
         struct access_client *c;
 
         if (access_edit_open(file, &e, errors) < 0)
-                return NOT_DONE;
-        c = access_edit_find(e, slice_str(line->name));
+                return CMD_NOT_DONE;
+        c = access_edit_find(e, slice_str(command_operand(line, 0)));
         if (!c)
-                return unknown(file, line->name, errors);
+                return unknown(file, command_operand(line, 0), errors);
         if (new_secret(c, credential, errors) < 0 || access_edit_commit(&e, errors) < 0)
-                return NOT_DONE;
-        say_credential(credential, line->name, file, out, errors);
-        return DONE;
+                return CMD_NOT_DONE;
+        say_credential(credential, command_operand(line, 0), file, out, errors);
+        return CMD_DONE;
 }
 
 void cmd_add_json(struct buf *out, struct slice text)
@@ -223,23 +232,23 @@ static int list(const struct command_line *line, const char *file, struct buf *o
         size_t width = 0;
 
         if (access_clients_load(file, NULL, &clients, errors) < 0)
-                return NOT_DONE;
+                return CMD_NOT_DONE;
         for (size_t i = 0; i < clients.n; i++)
                 width = MAX(width, strlen(clients.v[i].name));
-        if (line->json)
+        if (command_flag(line, "json", 0))
                 buf_add_char(out, '[');
         for (size_t i = 0; i < clients.n; i++) {
-                if (line->json) {
+                if (command_flag(line, "json", 0)) {
                         buf_add_str(out, i ? ",\n " : "");
                         add_client_json(&clients.v[i], out);
                 } else {
                         add_client_line(&clients.v[i], (int)width, out);
                 }
         }
-        if (line->json)
+        if (command_flag(line, "json", 0))
                 buf_add_str(out, "]\n");
         access_clients_done(&clients);
-        return DONE;
+        return CMD_DONE;
 }
 
 int cmd_client(const struct command_line *line, const struct config *config, struct buf *out,
@@ -249,7 +258,7 @@ int cmd_client(const struct command_line *line, const struct config *config, str
 
         if (!file) {
                 config_errors_add(errors, true, "out of memory");
-                return NOT_DONE;
+                return CMD_NOT_DONE;
         }
         switch (line->command) {
         case COMMAND_CLIENT_ADD:

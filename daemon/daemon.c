@@ -7,26 +7,42 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "admin_socket.h"
 #include "base/clock.h"
+#include "bundle.h"
 #include "command_line.h"
 #include "authorize.h"
 #include "capability.h"
+#include "commits.h"
+#include "crash.h"
+#include "event_stream.h"
+#include "events.h"
+#include "errand.h"
 #include "flight.h"
 #include "forward.h"
 #include "hot.h"
+#include "doctor.h"
+#include "inventory.h"
 #include "knowledge.h"
 #include "log.h"
+#include "log_feed.h"
+#include "mode.h"
 #include "metrics.h"
 #include "notify.h"
 #include "permit.h"
+#include "poller.h"
 #include "question.h"
 #include "request.h"
 #include "server.h"
 #include "pool.h"
+#include "prefetch.h"
 #include "stash.h"
 #include "store.h"
 #include "token_use.h"
+#include "upkeep.h"
 #include "upstream.h"
+#include "webhook.h"
+#include "workers.h"
 
 enum { TICK_MS = 250, END_MS = 1500, EXIT_IN_USE = 75 };
 
@@ -56,6 +72,7 @@ static int open_store(struct daemon *d, struct error *err)
         struct store_options store_options = {
                 .dir = c->data_dir,
                 .min_free_bytes = c->cache_min_free,
+                .max_bytes = c->cache_max_size,
                 .max_open_blobs = c->cache_max_open_blobs,
                 .verify_interval_days = (unsigned)(c->cache_verify_interval_ms / 86400000),
         };
@@ -103,6 +120,25 @@ static unsigned worker_threads(const struct config *c)
         return c->worker_threads ? c->worker_threads : (unsigned)MAX(cores, 4L);
 }
 
+static int open_admin(struct daemon *d, struct error *err)
+{
+        gid_t group;
+        int fd;
+
+        if (admin_socket_listen(daemon_config(d), &fd, &group, err) < 0)
+                return -1;
+        d->has_admin = true;
+        return server_serve_admin(d->server, fd, group, err);
+}
+
+static void close_server(struct daemon *d)
+{
+        if (d->has_admin)
+                admin_socket_remove(daemon_config(d));
+        d->has_admin = false;
+        server_free(&d->server);
+}
+
 static int start(struct daemon *d, struct error *err)
 {
         const struct server_handler handler = {
@@ -117,6 +153,9 @@ static int start(struct daemon *d, struct error *err)
         list_init(&d->forwards);
         list_init(&d->relays);
         list_init(&d->accounts);
+        list_init(&d->log_feeds);
+        list_init(&d->event_streams);
+        list_init(&d->errands);
         if (side_hosts(d, err) < 0 || open_store(d, err) < 0 ||
             capabilities_new(daemon_config(d)->data_dir, &d->capabilities, err) < 0 ||
             permits_new(daemon_config(d), &d->permits, err) < 0 ||
@@ -125,10 +164,15 @@ static int start(struct daemon *d, struct error *err)
             upstream_new(d->loop, daemon_config(d), &d->upstream, err) < 0 ||
             questions_new(d, &d->questions, err) < 0 || tree_walks_new(&d->walks, err) < 0 ||
             flights_new(d, &d->flights, err) < 0 || stashes_new(d, &d->stashes, err) < 0 ||
-            pool_new(daemon_config(d), &d->pool, err) < 0 ||
+            upkeep_new(d, &d->upkeep, err) < 0 || inventory_new(d, &d->inventory, err) < 0 ||
+            doctor_new(d, &d->doctor, err) < 0 || pool_new(daemon_config(d), &d->pool, err) < 0 ||
+            events_new(d, &d->events, err) < 0 || poll_new(d, &d->poller, err) < 0 ||
+            webhooks_new(d, &d->webhooks, err) < 0 || prefetches_new(d, &d->prefetches, err) < 0 ||
+            commits_new(d, &d->commits, err) < 0 ||
             server_new(daemon_config(d), &handler, &d->server, err) < 0)
                 return -1;
         redirect_policy(d);
+        mode_apply(d);
         token_use_observe(d->upstream);
         snprintf(d->hub_name, sizeof(d->hub_name), "%s", upstream_hub(d->upstream)->host);
         d->names[0] = d->hub_name;
@@ -136,7 +180,7 @@ static int start(struct daemon *d, struct error *err)
         d->names[2] = d->catalog.host;
         d->names[3] = d->viewer.host;
         server_set_hosts(d->server, d->names, ARRAY_LEN(d->names));
-        return 0;
+        return open_admin(d, err);
 }
 
 static void say_ready(const struct daemon *d)
@@ -155,6 +199,13 @@ static void say_ready(const struct daemon *d)
 static void stop_now(struct daemon *d)
 {
         requests_cancel(d);
+        commits_stop(d->commits);
+        log_feeds_stop(d);
+        event_streams_stop(d);
+        poll_stop(d->poller);
+        webhooks_stop(d->webhooks);
+        events_stop(d->events);
+        errands_stop(d);
         flights_close(d->flights);
         forward_stop(d);
         relay_stop(d);
@@ -167,16 +218,18 @@ static void stop_step(struct daemon *d)
         int64_t now = loop_now(d->loop);
 
         if (d->server) {
-                if (server_exchanges(d->server) && now < d->drain_until_ms)
+                if ((server_exchanges(d->server) || !commits_idle(d->commits)) &&
+                    now < d->drain_until_ms)
                         return;
                 stop_now(d);
                 if (server_exchanges(d->server) && now < d->drain_until_ms + END_MS)
                         return;
                 if (d->n_waiting)
                         return; /* a job still looks at a request */
-                server_free(&d->server);
+                close_server(d);
         }
-        if ((flights_empty(d->flights) && stashes_empty(d->stashes)) ||
+        if ((upkeep_stop(d->upkeep) && inventory_stop(d->inventory) && doctor_stop(d->doctor) &&
+             flights_empty(d->flights) && stashes_empty(d->stashes) && bundle_idle(d)) ||
             now >= d->drain_until_ms + 2 * END_MS)
                 loop_stop(d->loop);
 }
@@ -210,10 +263,13 @@ static void on_tick(void *arg)
         requests_tick(d);
         forward_tick(d);
         relay_tick(d);
+        log_feeds_tick(d);
+        event_streams_tick(d);
         if (d->server && ++d->ticks % 4 == 0) {
                 server_sweep(d->server, clock_mono_ms());
                 measure(d);
                 stashes_tick(d->stashes);
+                upkeep_tick(d->upkeep);
                 pool_tick(d->pool, clock_mono_ms());
         }
         if (d->stopping)
@@ -229,6 +285,9 @@ static void begin_stop(struct daemon *d)
         d->stopping = true;
         d->drain_until_ms = loop_now(d->loop) + daemon_config(d)->limits_drain_ms;
         server_quiesce(d->server);
+        commits_last_rounds(d->commits);
+        event_streams_stop(d);
+        prefetches_stop(d->prefetches);
 }
 
 static void on_stop_signal(void *arg, int signum)
@@ -288,6 +347,7 @@ static void reload(struct daemon *d)
         if (command_line_parse(d->argc, d->argv, &line, &errors) == 0) {
                 sources = command_line_sources(&line, environ);
                 if (config_load(&sources, &next, &errors) == 0 &&
+                    workers_config_read(&sources, next, &errors) == 0 &&
                     config_reload_changes(daemon_config(d), next, &errors) >= 0) {
                         struct config *old = d->config_now;
 
@@ -295,9 +355,15 @@ static void reload(struct daemon *d)
                         log_set_level((enum log_level)next->log_level);
                         redirect_policy(d);
                         upstream_reload(d->upstream, next);
+                        mode_apply(d);
                         server_reload(d->server, next);
                         permits_reload(d->permits, next);
+                        store_set_limits(d->store, next->cache_max_size, next->cache_min_free);
                         reload_pool(d, next);
+                        commits_set_rules(d->commits, next->workers);
+                        poll_reload(d->poller);
+                        webhooks_reload(d->webhooks);
+                        prefetches_reload(d->prefetches);
                         hot_drop_all(d->hot); /* they were made under the old settings */
                         retire(d, old);
                         next = NULL;
@@ -328,14 +394,22 @@ static void on_reload_signal(void *arg, int signum)
 static void free_all(struct daemon *d)
 {
         if (d->server)
-                server_free(&d->server);
+                close_server(d);
         if (d->loop) {
+                commits_free(&d->commits);
+                prefetches_free(&d->prefetches);
                 flights_free(&d->flights);
                 stashes_free(&d->stashes);
+                upkeep_free(&d->upkeep);
+                inventory_free(&d->inventory);
+                doctor_free(&d->doctor);
                 questions_free(&d->questions);
+                webhooks_free(&d->webhooks);
+                poll_free(&d->poller);
                 upstream_free(&d->upstream);
                 loop_free(&d->loop);
         }
+        events_free(&d->events);
         tree_walks_free(&d->walks);
         hot_free(&d->hot);
         permits_free(&d->permits);
@@ -358,6 +432,11 @@ static void run(struct daemon *d)
         loop_signal(d->loop, SIGINT, on_stop_signal, d);
         loop_signal(d->loop, SIGHUP, on_reload_signal, d);
         loop_timer_start(d->loop, &d->tick, TICK_MS, TICK_MS, on_tick, d);
+        commits_set_rules(d->commits, daemon_config(d)->workers);
+        commits_start(d->commits);
+        poll_reload(d->poller);
+        webhooks_reload(d->webhooks);
+        prefetches_start(d->prefetches);
         __atomic_store_n(&d->ready, true, __ATOMIC_RELEASE);
         say_ready(d);
         notify_ready();
@@ -377,6 +456,7 @@ int daemon_run(struct config *config, int argc, char **argv)
                 return 1;
         }
         metrics_set(M_START_TIME, clock_wall_ms() / 1000);
+        crash_points_init();
         if (start(&d, &err) == 0) {
                 run(&d);
         } else {

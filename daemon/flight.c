@@ -12,6 +12,8 @@
 
 /* Files that the disk refuses: what one, and all together, may take of memory. */
 enum { UNSTORED_MAX = 64 << 20, UNSTORED_ALL_MAX = 256 << 20 };
+/* Smaller files are not worth a row of their own before they are whole. */
+enum { NOTED_MIN = 1 << 20 };
 
 /* ---- the table ---- */
 
@@ -64,6 +66,56 @@ static struct flight *flight_find(struct flights *f, const struct digest *d)
                         return fl;
         }
         return NULL;
+}
+
+static bool waits_for_upstream(const struct flight *fl)
+{
+        list_each (n, &fl->fetches)
+                if (list_entry(n, struct fetch, node)->begun)
+                        return false;
+        return fl->n_fetches > 0;
+}
+
+static void view(const struct flight *fl, struct flight_view *v)
+{
+        static const char *const states[] = {
+                [FLIGHT_OPENING] = "opening",     [FLIGHT_RUNNING] = "running",
+                [FLIGHT_VERIFYING] = "verifying", [FLIGHT_DONE] = "done",
+                [FLIGHT_FAILED] = "failed",
+        };
+
+        *v = (struct flight_view){
+                .facts = fl->facts,
+                .state = states[fl->state],
+                .here = fl->partial && !fl->closed ? partial_have_bytes(fl->partial)
+                        : fl->state == FLIGHT_DONE ? fl->size
+                                                   : 0,
+                .rate = fl->rate,
+                .readers = fl->n_readers,
+                .fetches = fl->n_fetches,
+                .waits = fl->state == FLIGHT_RUNNING && waits_for_upstream(fl),
+                .age_ms = loop_now(fl->table->d->loop) - fl->begun_ms,
+        };
+}
+
+void flights_each(struct flights *f, void (*fn)(void *arg, const struct flight_view *v), void *arg)
+{
+        struct flight_view v;
+
+        for (size_t i = 0; i < ARRAY_LEN(f->buckets); i++)
+                list_each (n, &f->buckets[i]) {
+                        struct flight *fl = list_entry(n, struct flight, bucket);
+
+                        if (!fl->facts)
+                                continue;
+                        view(fl, &v);
+                        fn(arg, &v);
+                }
+}
+
+bool flights_have(struct flights *f, const struct digest *d)
+{
+        return flight_find(f, d);
 }
 
 void flight_unref(struct flight *fl)
@@ -145,6 +197,7 @@ static void close_after(void *arg)
         struct flights *t = fl->table;
 
         fl->jobs--;
+        loop_timer_stop(&fl->pace_timer);
         flight_drop_hash_queue(fl);
         __atomic_sub_fetch(&t->unstored_bytes, fl->unstored_bytes, __ATOMIC_RELAXED);
         fl->unstored_bytes = 0;
@@ -184,7 +237,8 @@ static void drop_needless_fetches(struct flight *fl)
         int64_t elapsed = loop_now(fl->table->d->loop) - fl->begun_ms + 1;
         uint64_t rate = have * 1000 / (uint64_t)elapsed + 1;
 
-        if (!fl->table->closing && (have > fl->size / 2 || (fl->size - have) / rate < 30))
+        if (!fl->table->closing && !fl->stop_at_once &&
+            (have > fl->size / 2 || (fl->size - have) / rate < 30))
                 return;
         fetch_cancel_all(fl);
 }
@@ -221,11 +275,21 @@ void flight_check(struct flight *fl)
         }
         if (!fl->idle_ms)
                 fl->idle_ms = loop_now(loop);
-        if (is_over(fl) || fl->table->closing || loop_now(loop) - fl->idle_ms >= IDLE_MS)
+        if (is_over(fl) || fl->table->closing || fl->stop_at_once ||
+            loop_now(loop) - fl->idle_ms >= IDLE_MS)
                 start_close(fl);
 }
 
 /* ---- the beginning ---- */
+
+/* Once a second. */
+static void note_rate(struct flight *fl)
+{
+        uint64_t here = fl->partial && !fl->closed ? partial_have_bytes(fl->partial) : 0;
+
+        fl->rate = here > fl->here_before ? here - fl->here_before : 0;
+        fl->here_before = here;
+}
 
 static void on_timer(void *arg)
 {
@@ -236,6 +300,7 @@ static void on_timer(void *arg)
                 fl->overdue = true;
                 pthread_mutex_unlock(&fl->lock);
         }
+        note_rate(fl);
         fl->replan = true;
         flight_wake(fl, true);
         flight_fetches_go_on(fl);
@@ -271,9 +336,15 @@ static void open_run(void *arg)
                 metrics_add(M_CORRUPT_BLOBS, 1);
         blob_unref(&blob);
         error_clear(&fl->err);
-        if (partial_open(store, &fl->want, fl->size, &fl->opened, &fl->err) == 0)
+        if (partial_open(store, &fl->want, fl->size, &fl->opened, &fl->err) == 0) {
+                struct error ignored;
+
+                /* What a prefetch has brought does not come again, whatever happens. */
+                if (fl->store_only && fl->size > NOTED_MIN)
+                        (void)!partial_note_writes(fl->opened, &ignored);
                 return;
-        if (fl->size > UNSTORED_MAX || !unstored_take(fl))
+        }
+        if (fl->store_only || fl->size > UNSTORED_MAX || !unstored_take(fl))
                 return;
         if (partial_open_unstored(store, &fl->want, fl->size, UNSTORED_MAX, &fl->opened,
                                   &fl->err) == 0)
@@ -297,6 +368,7 @@ static void open_after(void *arg)
         } else if (!fl->partial) {
                 flight_fail(fl, &err, NULL);
         } else {
+                fl->here_before = partial_have_bytes(fl->partial);
                 flight_set_state(fl, FLIGHT_RUNNING);
                 fl->replan = true;
                 flight_wake(fl, true);
@@ -307,6 +379,7 @@ static void open_after(void *arg)
 
 static void flight_open(struct flight *fl)
 {
+        fl->store_only = fl->n_people == 0;
         fl->jobs++;
         fl->open_job.run = open_run;
         fl->open_job.after = open_after;
@@ -335,7 +408,6 @@ static struct flight *flight_new(struct flights *t, const struct digest *want, u
         t->n++;
         metrics_set(M_FLIGHTS, t->n);
         metrics_add(M_FLIGHTS_STARTED, 1);
-        flight_open(fl);
         return fl;
 }
 
@@ -367,9 +439,8 @@ static void revive(struct flight *fl)
         flight_start_hash(fl);
 }
 
-/* The joiner's right and name are the freshest: later questions to upstream use them. */
-static void use_joiner(struct flight *fl, struct file_facts *facts, const char *authorization,
-                       void *account)
+void flight_use(struct flight *fl, struct file_facts *facts, const char *authorization,
+                void *account)
 {
         secret_free(&fl->authorization);
         token_use_unref(&fl->account);
@@ -379,52 +450,86 @@ static void use_joiner(struct flight *fl, struct file_facts *facts, const char *
         fl->authorization = secret_dup(authorization);
 }
 
+static bool may_join(const struct flights *t, const struct permit *permit, struct error *err)
+{
+        if (permit->scope == SCOPE_BYTES && !t->closing)
+                return true;
+        error_set(err, t->closing ? ERR_SHUTDOWN : ERR_INTERNAL, "no transfer may begin");
+        return false;
+}
+
+struct flight_reader *flight_add_reader(struct flights *t, struct file_facts *facts,
+                                        const struct permit *permit, struct flight_reader *r,
+                                        struct error *err)
+{
+        struct flight *fl;
+        bool begins;
+
+        if (!may_join(t, permit, err))
+                goto refused;
+        fl = flight_find(t, &facts->digest);
+        begins = !fl;
+        if (fl && fl->size != facts->size) {
+                error_set(err, ERR_UPSTREAM_BROKEN, "upstream names two sizes for one digest");
+                goto refused;
+        }
+        if (fl && fl->state == FLIGHT_FAILED)
+                revive(fl);
+        if (!begins)
+                metrics_add(M_COALESCED, r->people);
+        else
+                fl = flight_new(t, &facts->digest, facts->size);
+        if (!fl) {
+                error_set(err, ERR_NOMEM, "no memory for a flight");
+                goto refused;
+        }
+        r->flight = fl;
+        __atomic_fetch_add(&fl->refs, 1, __ATOMIC_RELAXED);
+        pthread_mutex_lock(&fl->lock);
+        list_push_back(&fl->readers, &r->node);
+        fl->n_readers++;
+        fl->n_people += r->people;
+        pthread_mutex_unlock(&fl->lock);
+        metrics_add(M_FOLLOWERS, r->people);
+        if (begins)
+                flight_open(fl);
+        return r;
+refused:
+        flight_reader_done(r);
+        return NULL;
+}
+
 struct flight_reader *flight_join(struct flights *t, struct file_facts *facts,
                                   const struct permit *permit, const char *authorization,
                                   void *account, const struct file_plan *plan, struct exchange *x,
                                   flight_ready_fn ready, void *arg, struct error *err)
 {
         struct flight_reader *r = calloc(1, sizeof(*r));
-        struct flight *fl = flight_find(t, &facts->digest);
 
-        if (permit->scope != SCOPE_BYTES || t->closing) {
-                free(r);
-                error_set(err, t->closing ? ERR_SHUTDOWN : ERR_INTERNAL, "no transfer may begin");
+        if (!r) {
+                error_set(err, ERR_NOMEM, "no memory for a flight");
                 return NULL;
         }
-        if (fl && fl->state == FLIGHT_FAILED)
-                revive(fl);
-        if (fl)
-                metrics_add(M_COALESCED, 1);
-        else if (r)
-                fl = flight_new(t, &facts->digest, facts->size);
-        if (!r || !fl || fl->size != facts->size) {
-                free(r);
-                error_set(err, fl && r ? ERR_UPSTREAM_BROKEN : ERR_NOMEM,
-                          fl && r ? "upstream names two sizes for one digest"
-                                  : "no memory for a flight");
-                return NULL;
-        }
-        if (fl->state == FLIGHT_OPENING || fl->state == FLIGHT_RUNNING)
-                use_joiner(fl, facts, authorization, account);
         *r = (struct flight_reader){
-                .flight = fl,
                 .x = x,
                 .start = plan->start,
                 .end = plan->end,
                 .pos = plan->start,
                 /* A strict range waits until the whole is right, which takes all of it. */
                 .completes = plan->completes || daemon_config(t->d)->cache_strict_ranges,
+                .people = true,
                 .ready = ready,
                 .arg = arg,
         };
-        __atomic_fetch_add(&fl->refs, 1, __ATOMIC_RELAXED);
-        pthread_mutex_lock(&fl->lock);
-        list_push_back(&fl->readers, &r->node);
-        fl->n_readers++;
-        pthread_mutex_unlock(&fl->lock);
-        metrics_add(M_FOLLOWERS, 1);
-        flight_check_soon(fl);
+        list_init(&r->node);
+        r = flight_add_reader(t, facts, permit, r, err);
+        if (!r)
+                return NULL;
+        /* The joiner's right and name are the freshest: later questions to upstream use them. */
+        if (r->flight->state == FLIGHT_OPENING || r->flight->state == FLIGHT_RUNNING)
+                flight_use(r->flight, facts, authorization, account);
+        flight_settle_readers(r->flight);
+        flight_check_soon(r->flight);
         return r;
 }
 

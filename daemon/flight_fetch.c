@@ -146,7 +146,8 @@ static void flush_at_end(void *arg)
                 fetch_flush(f);
         f->turn = 0;
         /* The first bytes reach their readers before more are taken: flight_fetches_go_on. */
-        if (f->begun && f->paused && f->transfer && fl->unwritten < UNWRITTEN_MAX) {
+        if (f->begun && f->paused && f->transfer && fl->unwritten < UNWRITTEN_MAX &&
+            !flight_pace_holds(fl)) {
                 f->paused = false;
                 transfer_resume(f->transfer);
         }
@@ -156,7 +157,10 @@ static void take_bytes(struct fetch *f, struct slice bytes)
 {
         struct flight *fl = f->flight;
 
+        bool slow = flight_pace_take(fl, bytes.len);
+
         f->turn += bytes.len;
+        fl->received += bytes.len;
         while (bytes.len) {
                 size_t n;
 
@@ -175,7 +179,7 @@ static void take_bytes(struct fetch *f, struct slice bytes)
         }
         /* curl hands over all that the socket has; the loop has others to answer, and the first
          * bytes have a client waiting. */
-        if ((fl->unwritten >= UNWRITTEN_MAX ||
+        if ((slow || fl->unwritten >= UNWRITTEN_MAX ||
              f->turn >= (f->begun ? TURN_BYTES : FIRST_TURN_BYTES)) &&
             !f->paused) {
                 f->paused = true;
@@ -196,7 +200,8 @@ void flight_fetches_go_on(struct flight *fl)
                 if (!f->writing)
                         fetch_flush(f);
                 f->begun = true;
-                if (f->paused && f->transfer && fl->unwritten <= UNWRITTEN_LOW) {
+                if (f->paused && f->transfer && fl->unwritten <= UNWRITTEN_LOW &&
+                    !flight_pace_holds(fl)) {
                         f->paused = false;
                         transfer_resume(f->transfer);
                 }
@@ -375,7 +380,7 @@ static void fetch_request(struct fetch *f, const struct source *source)
                 .path_query = slice_str(source->path_query),
                 .authorization = source->on_hub ? slice_str(fl->authorization) : SLICE_NONE,
                 .account = source->on_hub ? fl->account : NULL,
-                .foreground = true,
+                .foreground = !flight_is_background(fl),
                 .ops = &ops,
                 .arg = f,
         };
@@ -454,11 +459,26 @@ static void fetch_ask(struct fetch *f)
         spec.authorization = fl->authorization;
         spec.account = fl->account;
         spec.since_ms = loop_now(d->loop);
+        spec.background = flight_is_background(fl);
         spec.who = permits_principal(d->permits, slice_str(fl->authorization));
         f->waiter.found = on_found;
         f->waiter.arg = f;
         f->asking = true;
         question_ask(d->questions, &spec, &f->waiter);
+}
+
+void flight_set_foreground(struct flight *fl, bool foreground)
+{
+        list_each (n, &fl->fetches) {
+                struct fetch *f = list_entry(n, struct fetch, node);
+
+                if (f->dead)
+                        continue;
+                if (f->transfer)
+                        transfer_set_foreground(f->transfer, foreground);
+                if (f->asking && foreground)
+                        question_promote(&f->waiter);
+        }
 }
 
 /* ---- planning ---- */

@@ -80,6 +80,7 @@ struct flight {
         pthread_mutex_t lock; /* guards what server threads look at: */
         struct list_node readers;
         unsigned n_readers;
+        unsigned n_people; /* of them, those who are clients */
         struct partial *partial;
         bool verified; /* the digest matched */
         bool overdue;  /* a small file has kept its readers waiting for long enough */
@@ -100,6 +101,7 @@ struct flight {
         struct partial *opened; /* by open_job */
         bool checkpoint_busy;
         uint64_t unsynced;
+        uint64_t here_before, rate; /* a second ago; since then */
         int64_t synced_ms, begun_ms, idle_ms;
         struct loop_timer timer;
         struct loop_timer wake_timer;
@@ -109,6 +111,10 @@ struct flight {
         uint64_t unstored_bytes; /* of the table's */
         struct finding *refusal;
         bool commit_ok, still_readable;
+        bool store_only;   /* of no use but to the store */
+        bool stop_at_once; /* the last to leave was nobody's client */
+        uint64_t received;
+        struct loop_timer pace_timer;
 };
 
 struct flights {
@@ -130,12 +136,20 @@ struct flight_reader {
         bool told, paused, attached;
         flight_ready_fn ready;
         void *arg;
+        /* flight_fill: with what upstream is asked when no client is left, and how fast. */
+        struct file_facts *facts;
+        char *authorization;
+        struct token_use *account;
+        struct flight_pace *pace;
+        bool people;
 };
 
 /* flight_fetch.c */
 /* Starts fetches where readers need bytes that are not on their way. */
 void flight_plan(struct flight *fl);
 void fetch_cancel_all(struct flight *fl);
+/* Clients wait for it now, or none does any more: so do its transfers and questions. */
+void flight_set_foreground(struct flight *fl, bool foreground);
 /* After a write or a digest moved on: hands over what gathered, restarts what paused, frees what
  * ended.  May free fetches: never call it from inside one. */
 void flight_fetches_go_on(struct flight *fl);
@@ -152,6 +166,16 @@ void flight_maybe_checkpoint(struct flight *fl);
 /* Everything is here: verifies, lets the held bytes go, publishes. */
 void flight_start_commit(struct flight *fl);
 
+/* flight_fill.c */
+bool flight_is_background(const struct flight *fl);
+/* Bytes came: they count against the readers' pace.  True if no more may be taken now. */
+bool flight_pace_take(struct flight *fl, size_t n);
+/* True if the pace holds the transfers; they go on by themselves. */
+bool flight_pace_holds(struct flight *fl);
+/* Somebody came or left: who is the transfer for now? */
+void flight_settle_readers(struct flight *fl);
+void flight_reader_done(struct flight_reader *r);
+
 /* flight_read.c */
 /* Tells readers what is new; all of them if `all`, else those with enough to read. */
 void flight_wake(struct flight *fl, bool all);
@@ -167,3 +191,11 @@ void flight_fail(struct flight *fl, const struct error *err, struct finding *ref
 void flight_check(struct flight *fl);
 void flight_log_end(struct flight *fl, const char *event);
 void flight_unref(struct flight *fl);
+/* Puts a reader into the flight of the digest, which begins if there is none.  NULL with an error,
+ * and then r is freed. */
+struct flight_reader *flight_add_reader(struct flights *t, struct file_facts *facts,
+                                        const struct permit *permit, struct flight_reader *r,
+                                        struct error *err);
+/* Later questions to upstream are asked so. */
+void flight_use(struct flight *fl, struct file_facts *facts, const char *authorization,
+                void *account);

@@ -71,9 +71,12 @@ static void reader_free(struct flight_reader *r)
         pthread_mutex_lock(&fl->lock);
         list_remove(&r->node);
         fl->n_readers--;
+        fl->n_people -= r->people;
         pthread_mutex_unlock(&fl->lock);
-        metrics_add(M_FOLLOWERS, -1);
-        free(r);
+        metrics_add(M_FOLLOWERS, -(int64_t)r->people);
+        fl->stop_at_once = fl->n_readers == 0 && !r->x;
+        flight_reader_done(r);
+        flight_settle_readers(fl);
         flight_check_soon(fl);
         flight_unref(fl);
 }
@@ -117,6 +120,16 @@ void flight_reader_leave(struct flight_reader **rr)
                 reader_free(r);
 }
 
+/* Whether a reader is told now; under the lock. */
+static bool has_news(struct flight *fl, const struct flight_reader *r)
+{
+        if (r->told)
+                return false;
+        if (fl->state == FLIGHT_FAILED || fl->state == FLIGHT_DONE)
+                return true;
+        return r->x && readable_until(fl, r, r->start) > r->start;
+}
+
 static void tell(struct flight_reader *r, struct blob *blob, const struct finding *finding,
                  const struct error *err)
 {
@@ -138,8 +151,7 @@ static void tell_ready(struct flight *fl)
                 list_each (n, &fl->readers) {
                         struct flight_reader *r = list_entry(n, struct flight_reader, node);
 
-                        if (!r->told && (fl->state == FLIGHT_FAILED || fl->state == FLIGHT_DONE ||
-                                         readable_until(fl, r, r->start) > r->start)) {
+                        if (has_news(fl, r)) {
                                 next = r;
                                 break;
                         }

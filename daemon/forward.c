@@ -12,6 +12,7 @@
 #include "lfs.h"
 #include "links.h"
 #include "pipe.h"
+#include "poller.h"
 #include "redirect.h"
 #include "reply.h"
 #include "request.h"
@@ -278,6 +279,8 @@ static void stashed(void *arg)
 {
         struct forward *f = arg;
 
+        if (f->is_write && may_have_happened(f) && f->on_hub && !f->has_cap)
+                poll_wrote(f->d->poller, f->op == HUB_ENDPOINTS, slice_str(f->target));
         if (may_have_happened(f) && (f->outdate.what & ~(unsigned)UNTRUE_NAMED))
                 outdate_run(f->d, &f->outdate, outdated, f);
         else

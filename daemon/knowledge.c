@@ -10,6 +10,7 @@
 #include "daemon.h"
 #include "hot.h"
 #include "hub_header.h"
+#include "info_form.h"
 #include "log.h"
 #include "metrics.h"
 #include "model.h"
@@ -648,4 +649,99 @@ int knowledge_paths(struct daemon *d, const struct commit_row *commit, char *con
         buf_add_char(body, ']');
         return buf_ok(body) ? 1
                             : error_set(err, ERR_TOO_LARGE, "an answer is larger than its ceiling");
+}
+
+/* Forms of an info document out of which others can be made, best first. */
+static const struct {
+        bool by_revision;
+        const char *query;
+} base_forms[] = {
+        { true, "" },
+        { false, "" },
+        { true, "?blobs=true" },
+        { false, "?blobs=true" },
+        { true, "?securityStatus=true&blobs=true" },
+        { false, "?securityStatus=true&blobs=true" },
+        { true, "?securityStatus=true" },
+        { false, "?securityStatus=true" },
+};
+
+/* 1 with an info document of the commit in whatever form, 0, -1. */
+static int find_base(struct index *ix, const struct knowledge *k, enum repo_kind kind,
+                     struct doc_row *ret, struct error *err)
+{
+        for (size_t i = 0; i < ARRAY_LEN(base_forms); i++) {
+                scoped(buf_done) struct buf target = BUF_INIT(1024), key = BUF_INIT(DOC_KEY_MAX);
+                struct hub_request at;
+                struct error ignored = { 0 };
+                int found = 0;
+
+                hub_api_target(kind, slice_str(k->repo.name),
+                               base_forms[i].by_revision ? "revision" : "",
+                               base_forms[i].by_revision ? slice_str(k->commit) : SLICE(""),
+                               SLICE(""), &target);
+                buf_add_str(&target, base_forms[i].query);
+                if (!buf_ok(&target) ||
+                    hub_request_parse(HTTP_GET, buf_slice(&target), &at, &ignored) < 0)
+                        continue;
+                doc_key(&at, slice_str(k->commit), SLICE_NONE, &key);
+                if (buf_ok(&key))
+                        found = index_find_doc(ix, buf_slice(&key), ret, err);
+                hub_request_done(&at);
+                if (found != 0)
+                        return found;
+        }
+        return 0;
+}
+
+/* All files of the commit as the model has them; both for the caller to free. */
+static int all_files(struct index *ix, int64_t commit, struct file_row **ret_rows, size_t *ret_n,
+                     struct tree_entry **ret, size_t *ret_files, struct error *err)
+{
+        struct tree_entry *v;
+        size_t n = 0;
+
+        if (index_list_files(ix, commit, SLICE(""), true, SLICE(""), SIZE_MAX - 1, ret_rows, ret_n,
+                             err) < 0)
+                return -1;
+        v = calloc(*ret_n + 1, sizeof(*v));
+        for (size_t i = 0; v && i < *ret_n; i++)
+                if ((*ret_rows)[i].type == FILE_REGULAR)
+                        entry_of_row(&(*ret_rows)[i], slice_str((*ret_rows)[i].path), &v[n++]);
+        *ret = v;
+        *ret_files = n;
+        return v ? 0 : error_set(err, ERR_NOMEM, "no memory for a list of files");
+}
+
+int knowledge_info(struct daemon *d, const struct hub_request *hub, const struct knowledge *k,
+                   struct buf *body, struct error *err)
+{
+        struct index *ix = store_index(d->store);
+        struct info_facts facts = { .kind = hub->kind,
+                                    .id = slice_str(k->repo.name),
+                                    .sha = slice_str(k->commit),
+                                    .is_public = k->repo.visibility == VIS_PUBLIC };
+        struct doc_row base = { 0 };
+        struct file_row *rows = NULL;
+        struct tree_entry *files = NULL;
+        struct info_form form;
+        size_t n_rows = 0;
+        int found, r = -1;
+
+        if (!k->has_repo || !k->commit[0] || !info_form_parse(hub->query, &form))
+                return 0;
+        found = find_base(ix, k, hub->kind, &base, err);
+        if (found < 0)
+                return -1;
+        if (k->commit_row.completeness < TREE_FILES ||
+            all_files(ix, k->commit_row.id, &rows, &n_rows, &files, &facts.n_files, err) == 0) {
+                facts.files = files;
+                r = info_form_make(&form, found ? slice_of(base.body, base.body_len) : SLICE_NONE,
+                                   &facts, body, err);
+        }
+        free(files);
+        file_rows_free(rows, n_rows);
+        if (found)
+                doc_row_done(&base);
+        return r;
 }

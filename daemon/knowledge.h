@@ -63,6 +63,11 @@ must_use int knowledge_tree_page(struct daemon *d, const struct commit_row *comm
                                  struct slice folder, bool recursive, struct slice after,
                                  size_t limit, bool hide_xet, struct buf *ret_body,
                                  struct buf *ret_next, bool *ret_no_folder, struct error *err);
+/* An info document in the form that the request asks for, made of one in another form and of the
+ * files of the commit (info_form.h): 1, 0 if it does not know enough, -1.  For when the Hub cannot
+ * be asked: a made document is not what the Hub would say byte for byte. */
+must_use int knowledge_info(struct daemon *d, const struct hub_request *hub,
+                            const struct knowledge *k, struct buf *ret_body, struct error *err);
 /* The answer to paths-info from the index: 1, 0 if it does not know enough, -1. */
 must_use int knowledge_paths(struct daemon *d, const struct commit_row *commit, char *const *paths,
                              size_t n, bool hide_xet, struct buf *ret_body, struct error *err);

@@ -347,6 +347,58 @@ static void close_signals(struct loop *l)
         }
 }
 
+/* ---- folders ---- */
+
+struct loop_watch {
+        uv_fs_event_t uv; /* first: the close callback frees it */
+        loop_fn fn;
+        void *arg;
+};
+
+static void free_watch(uv_handle_t *h)
+{
+        free(h->data);
+}
+
+static void on_change(uv_fs_event_t *h, const char *name unused_arg, int events unused_arg,
+                      int status unused_arg)
+{
+        struct loop_watch *w = h->data;
+
+        if (w->fn)
+                w->fn(w->arg);
+}
+
+struct loop_watch *loop_watch_start(struct loop *l, const char *path, loop_fn fn, void *arg)
+{
+        struct loop_watch *w = calloc(1, sizeof(*w));
+
+        if (!w)
+                return NULL;
+        if (uv_fs_event_init(&l->uv, &w->uv)) {
+                free(w);
+                return NULL;
+        }
+        w->uv.data = w;
+        w->fn = fn;
+        w->arg = arg;
+        if (uv_fs_event_start(&w->uv, on_change, path, 0) == 0)
+                return w;
+        uv_close((uv_handle_t *)&w->uv, free_watch);
+        return NULL;
+}
+
+void loop_watch_stop(struct loop_watch **wp)
+{
+        struct loop_watch *w = *wp;
+
+        if (!w)
+                return;
+        *wp = NULL;
+        w->fn = NULL;
+        uv_close((uv_handle_t *)&w->uv, free_watch);
+}
+
 /* ---- life ---- */
 
 static int init_handles(struct loop *l)

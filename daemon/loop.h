@@ -91,3 +91,13 @@ void loop_at_end_cancel(struct loop_call *call);
 /* SIGTERM, SIGINT, SIGHUP, ... on the loop. `arg` goes to fn together with the number. */
 typedef void (*loop_signal_fn)(void *arg, int signum);
 void loop_signal(struct loop *l, int signum, loop_signal_fn fn, void *arg);
+
+/*
+ * Changes in a folder: entries that appear, vanish or are written to, not in folders below.  Hints:
+ * some may be missed, and nothing of it says what changed.  `fn` is called from the loop.
+ */
+struct loop_watch;
+/* NULL if it cannot be watched: it is gone, or the system watches enough. */
+struct loop_watch *loop_watch_start(struct loop *l, const char *path, loop_fn fn, void *arg);
+/* No call any more; NULL is fine. */
+void loop_watch_stop(struct loop_watch **w);

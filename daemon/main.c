@@ -11,9 +11,11 @@
 
 #include "access.h"
 #include "cmd.h"
+#include "cmd_prefetch.h"
 #include "command_line.h"
 #include "daemon.h"
 #include "dump.h"
+#include "workers.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -86,41 +88,28 @@ static int print(struct buf *text)
         return code;
 }
 
-static int print_help(void)
+/* Of one command, or of all with every option. */
+static int print_help(const char *topic)
 {
         struct buf text = BUF_INIT(1 << 20);
 
-        buf_add_str(
-                &text,
-                "hubcached: a caching proxy for the Hugging Face Hub.\n"
-                "\n"
-                "  hubcached [serve] [--config FILE] [--OPTION VALUE]...\n"
-                "  hubcached check-config [FILE] [--print | --print-default]\n"
-                "  hubcached client add NAME --pool POOL [--repo PATTERN]... [--verb VERB]...\n"
-                "  hubcached client list [--json]\n"
-                "  hubcached client remove NAME\n"
-                "  hubcached client rotate NAME\n"
-                "  hubcached tokens [--json]\n"
-                "  hubcached --help | --version\n"
-                "\n"
-                "Without arguments it listens on 127.0.0.1:8090 and asks https://huggingface.co.\n"
-                "Then:  export HF_ENDPOINT=http://127.0.0.1:8090\n"
-                "\n"
-                "client: who may use this daemon's own tokens (access.pools_file).  add and\n"
-                "rotate print a new credential, which the client sets as HF_TOKEN and which is\n"
-                "shown only then; a running daemon notices the change by itself.\n"
-                "  --pool POOL        whose tokens serve it\n"
-                "  --repo PATTERN     where: \"acme/*\", \"datasets/acme/*\"; left out: \"*\"\n"
-                "  --verb VERB        what it may do; left out: read; one of\n"
-                "        ");
-        verbs_list(&text);
-        buf_add_str(
-                &text,
-                "\n"
-                "tokens: asks the running daemon how its tokens are: uses, rejections, budgets.\n"
-                "\n"
-                "Options:\n");
-        dump_help(&text);
+        if (!topic)
+                buf_add_str(&text, "hubcached: a caching proxy for the Hugging Face Hub.\n\n");
+        commands_usage(topic, &text);
+        if (!topic)
+                buf_add_str(&text, "  hubcached [COMMAND] --help\n"
+                                   "\n"
+                                   "Without arguments it listens on 127.0.0.1:8090 and asks "
+                                   "https://huggingface.co.\n"
+                                   "Then:  export HF_ENDPOINT=http://127.0.0.1:8090\n");
+        buf_add_char(&text, '\n');
+        commands_describe(topic, &text);
+        buf_add_str(&text, "Exit status: 0 done, 1 not done, 2 wrong usage, 75 no daemon answers\n"
+                           "(of serve: another one uses the data directory).\n");
+        if (!topic) {
+                buf_add_str(&text, "\nOptions, of every command:\n");
+                dump_help(&text);
+        }
         return print(&text);
 }
 
@@ -150,24 +139,54 @@ static int check_access(const struct config *config, struct config_errors *error
         return access_config_load(&sources, &access, errors);
 }
 
-static bool checks_access(enum command command)
+/* Commands are run by people who may not read the files with the tokens and secrets. */
+static bool is_for_daemon(enum command command)
 {
         return command == COMMAND_SERVE || command == COMMAND_CHECK_CONFIG;
 }
 
-static int run_client_command(const struct command_line *line, const struct config *config)
+typedef int (*command_fn)(const struct command_line *line, const struct config *config,
+                          struct buf *out, struct config_errors *errors);
+
+static const command_fn commands[COMMAND_MAX] = {
+        [COMMAND_CLIENT_ADD... COMMAND_CLIENT_ROTATE] = cmd_client,
+        [COMMAND_TOKENS] = cmd_tokens,
+        [COMMAND_STATUS] = cmd_status,
+        [COMMAND_EXPLAIN] = cmd_explain,
+        [COMMAND_TOP] = cmd_top,
+        [COMMAND_DOCTOR] = cmd_doctor,
+        [COMMAND_COMMITS_LIST... COMMAND_COMMITS_REMOVE] = cmd_commits,
+        [COMMAND_WATCH] = cmd_watch,
+        [COMMAND_PREFETCH... COMMAND_PREFETCH_CANCEL] = cmd_prefetch,
+        [COMMAND_OFFLINE_ON... COMMAND_OFFLINE_OFF] = cmd_offline,
+        [COMMAND_ENV] = cmd_env,
+        [COMMAND_LS] = cmd_ls,
+        [COMMAND_DU] = cmd_du,
+        [COMMAND_PINS] = cmd_pins,
+        [COMMAND_PIN] = cmd_pin,
+        [COMMAND_UNPIN] = cmd_unpin,
+        [COMMAND_PURGE] = cmd_purge,
+        [COMMAND_GC] = cmd_gc,
+        [COMMAND_VERIFY] = cmd_verify,
+        [COMMAND_EXPORT] = cmd_export,
+        [COMMAND_IMPORT] = cmd_import,
+        [COMMAND_DIFF] = cmd_diff,
+};
+
+static int run_command(const struct command_line *line, const struct config *config)
 {
         struct config_errors errors = CONFIG_ERRORS_INIT;
         struct buf text = BUF_INIT(16 << 20);
         int code, printed;
 
-        if (line->command == COMMAND_TOKENS)
-                code = cmd_tokens(line, config, &text, &errors);
-        else
-                code = cmd_client(line, config, &text, &errors);
-        report(&errors);
-        /* A credential may be in it: no buffer of standard output holds it then. */
+        if (!commands[line->command]) {
+                fprintf(stderr, "hubcached: this build does not have this command\n");
+                return CMD_NOT_DONE;
+        }
+        /* A credential may be in what is said: no buffer of standard output holds it then. */
         setvbuf(stdout, NULL, _IONBF, 0);
+        code = commands[line->command](line, config, &text, &errors);
+        report(&errors);
         printed = text.len ? print(&text) : 0;
         return code ? code : printed;
 }
@@ -181,8 +200,10 @@ static int run_with_config(const struct command_line *line, int argc, char **arg
         int failed = config_load(&sources, &config, &errors);
         int code;
 
-        if (failed == 0 && checks_access(line->command))
-                failed = check_access(config, &errors);
+        if (is_for_daemon(line->command)) {
+                failed |= workers_config_read(&sources, config, &errors);
+                failed |= config ? check_access(config, &errors) : 0;
+        }
         code = report(&errors);
         if (failed < 0) {
                 config_free(&config);
@@ -200,7 +221,7 @@ static int run_with_config(const struct command_line *line, int argc, char **arg
                        config_file_of(&sources) ? config_file_of(&sources) : "without a file");
                 break;
         default:
-                code = run_client_command(line, config);
+                code = run_command(line, config);
         }
         config_free(&config);
         return code;
@@ -212,7 +233,7 @@ static int run(const struct command_line *line, int argc, char **argv)
 
         switch (line->command) {
         case COMMAND_HELP:
-                return print_help();
+                return print_help(line->topic);
         case COMMAND_VERSION:
                 printf("hubcached %s\n", HUBCACHED_VERSION);
                 return 0;
@@ -237,7 +258,9 @@ int main(int argc, char **argv)
         guard_memory();
         if (command_line_parse(argc, argv, &line, &errors) < 0) {
                 report(&errors);
-                fprintf(stderr, "hubcached --help lists the commands and options\n");
+                fprintf(stderr, "hubcached %s%s--help lists %s\n", line.topic ? line.topic : "",
+                        line.topic ? " " : "",
+                        line.topic ? "what it takes" : "the commands and options");
                 command_line_done(&line);
                 return EXIT_USAGE;
         }

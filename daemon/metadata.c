@@ -216,6 +216,12 @@ static void keep_hot(struct request *r, struct response *response)
         hot_put(r->d->hot, r->hub.target, r->epoch, &e);
 }
 
+/* When the Hub last said what a stale answer says. */
+static int64_t told_at(const struct request *r)
+{
+        return r->know.has_doc && doc_ttl(r) != INT64_MAX ? r->know.doc.fetched_at : r->know.ref_at;
+}
+
 static void render_after(void *arg)
 {
         struct request *r = arg;
@@ -226,7 +232,7 @@ static void render_after(void *arg)
                 return;
         }
         if (r->stale)
-                response_header(response, "X-Hubcached", "stale");
+                request_mark_stale(response, told_at(r));
         else
                 keep_hot(r, response);
         request_answer(r, response,
@@ -293,7 +299,27 @@ static void paths_run(void *arg)
                                          hides_xet(r), &r->made, &r->err);
 }
 
+static void info_run(void *arg)
+{
+        struct request *r = arg;
+
+        r->made_result = knowledge_info(r->d, &r->hub, &r->know, &r->made, &r->err);
+}
+
 static void ask_document(struct request *r);
+
+/* Neither upstream nor the index has an answer. */
+static void fail_unanswered(struct request *r)
+{
+        const struct finding *f = r->no_answer;
+
+        if (f && !error_is_set(&f->err))
+                request_answer(r, reply_finding(f), METRIC_RESULT_ERROR);
+        else if (f)
+                request_fail(r, f->err.kind, f->err.what);
+        else
+                request_fail(r, ERR_UPSTREAM_TIMEOUT, "upstream does not answer");
+}
 
 static void index_after(void *arg)
 {
@@ -308,30 +334,49 @@ static void index_after(void *arg)
                 buf_reset(&r->cursor);
                 if (r->know.has_doc)
                         render(r);
+                else if (r->stale)
+                        fail_unanswered(r);
                 else
                         ask_document(r);
         }
 }
 
+/* Who makes the answer out of the index; NULL: it holds none. */
+static loop_fn maker(const struct request *r)
+{
+        if (r->made_result != 0)
+                return NULL;
+        if (wants_tree(r))
+                return tree_run;
+        if (wants_paths(r))
+                return paths_run;
+        return r->stale && is_info(r) && r->hub.query_known ? info_run : NULL;
+}
+
 /* True if the index answers. */
 static bool serve_from_index(struct request *r)
 {
-        if (r->made_result != 0)
-                return false;
-        if (wants_tree(r))
-                request_work(r, tree_run, index_after);
-        else if (wants_paths(r))
-                request_work(r, paths_run, index_after);
-        else
-                return false;
-        return true;
+        loop_fn run = maker(r);
+
+        if (run)
+                request_work(r, run, index_after);
+        return run;
+}
+
+bool metadata_make(struct request *r)
+{
+        loop_fn run = maker(r);
+
+        if (run)
+                run(r);
+        return run && (r->no_folder || r->made_result > 0);
 }
 
 /* ---- asking ---- */
 
-static bool can_be_stale(const struct request *r, struct permit *ret)
+bool metadata_may_be_stale(const struct request *r, struct permit *ret)
 {
-        int64_t max = daemon_config(r->d)->cache_stale_max_ms;
+        int64_t max = daemon_stale_max_ms(r->d);
 
         if (r->hub.klass == CLASS_COMMIT_DOC && !r->hub.rev_is_commit &&
             !(r->know.has_ref && request_fresh(r->know.ref_at, max)))
@@ -344,7 +389,7 @@ static bool can_be_stale(const struct request *r, struct permit *ret)
 
 static bool stale_answer(struct request *r)
 {
-        if (!can_be_stale(r, &r->permit))
+        if (!metadata_may_be_stale(r, &r->permit))
                 return false;
         r->permitted = true;
         r->stale = true;
@@ -360,6 +405,8 @@ static bool ended(struct request *r, struct finding *f)
 {
         if (error_is_set(&f->err) || f->verdict == HUB_TRANSIENT ||
             f->verdict == HUB_RATE_LIMITED) {
+                finding_unref(&r->no_answer);
+                r->no_answer = finding_ref(f);
                 if (stale_answer(r))
                         return true;
                 if (error_is_set(&f->err))
@@ -467,12 +514,26 @@ static void ask_document(struct request *r)
                 spec.body = exchange_body(r->x);
                 spec.body_key = r->body_key;
         }
-        spec.impatient = r->know.has_doc && can_be_stale(r, &ignored);
+        spec.impatient = r->know.has_doc && metadata_may_be_stale(r, &ignored);
         r->last_resort = stale_answer;
         r->waiter.found = on_document;
         r->waiter.arg = r;
         if (question_ask(r->d->questions, &spec, &r->waiter))
                 r->caused_question = true;
+}
+
+bool metadata_target(const struct request *r, enum request_step step, struct buf *out)
+{
+        scoped(free_ptr) char *pinned = NULL;
+
+        if (step == STEP_ASK_REF) {
+                hub_api_target(r->hub.kind, r->hub.repo, "revision", r->hub.rev, SLICE(""), out);
+                return buf_ok(out);
+        }
+        pinned = pinned_target(r);
+        if (pinned)
+                buf_add_str(out, pinned);
+        return pinned && buf_ok(out);
 }
 
 static void ask_ref(struct request *r);
@@ -525,14 +586,13 @@ static void ask_ref(struct request *r)
                 authorize_limited(r);
                 return;
         }
-        hub_api_target(r->hub.kind, r->hub.repo, "revision", r->hub.rev, SLICE(""), &target);
-        if (!buf_ok(&target)) {
+        if (!metadata_target(r, STEP_ASK_REF, &target)) {
                 request_fail(r, ERR_TOO_LARGE, "the revision is too long");
                 return;
         }
         spec.client_target = target.ptr;
         spec.upstream_target = target.ptr;
-        spec.impatient = r->know.has_ref && can_be_stale(r, &ignored);
+        spec.impatient = r->know.has_ref && metadata_may_be_stale(r, &ignored);
         r->last_resort = stale_answer;
         r->waiter.found = on_ref;
         r->waiter.arg = r;
@@ -549,36 +609,28 @@ static bool doc_is_fresh(const struct request *r)
         return r->know.has_doc && (ttl == INT64_MAX || request_fresh(r->know.doc.fetched_at, ttl));
 }
 
-static void decide_commit_doc(struct request *r)
+static enum request_step next_of_commit_doc(const struct request *r)
 {
         bool pinned = request_pinned(r);
 
-        if (is_info(r)) {
-                /* One whose `expand` left out the commit is kept under the branch, and as briefly.
-                 */
-                if (r->permitted && doc_is_fresh(r) &&
-                    (pinned ||
-                     (r->know.doc_by_ref && request_fresh(r->know.doc.fetched_at,
-                                                          daemon_config(r->d)->cache_ref_ttl_ms))))
-                        render(r);
-                else
-                        ask_document(r);
-                return;
-        }
-        if (!pinned) {
-                ask_ref(r);
-                return;
-        }
-        if (!r->permitted) {
-                /* One question settles the right and brings the document. */
-                ask_document(r);
-                return;
-        }
+        /* Info whose `expand` left out the commit is kept under the branch, and as briefly. */
+        if (is_info(r))
+                return r->permitted && doc_is_fresh(r) &&
+                                       (pinned ||
+                                        (r->know.doc_by_ref &&
+                                         request_fresh(r->know.doc.fetched_at,
+                                                       daemon_config(r->d)->cache_ref_ttl_ms)))
+                               ? STEP_SERVE
+                               : STEP_ASK;
+        if (!pinned)
+                return STEP_ASK_REF;
+        /* One question settles the right and brings the document. */
+        if (!r->permitted)
+                return STEP_ASK;
         /* What upstream said to the very same question comes first, byte for byte. */
         if (doc_is_fresh(r))
-                render(r);
-        else if (!serve_from_index(r))
-                ask_document(r);
+                return STEP_SERVE;
+        return maker(r) ? STEP_INDEX : STEP_ASK;
 }
 
 /* What upstream said for this request counts for it, whatever its TTL is and whether or not the
@@ -594,22 +646,44 @@ static void use_told_commit(struct request *r)
         memcpy(r->know.commit, r->told_commit, sizeof(r->know.commit));
 }
 
-static void read_after(void *arg)
+enum request_step metadata_next(struct request *r)
 {
-        struct request *r = arg;
-
-        use_told_commit(r);
         if (r->hub.has_repo)
                 request_permit(r, scope_of(r));
         else
                 r->permitted = true;
         if (r->hub.klass == CLASS_COMMIT_DOC)
-                decide_commit_doc(r);
-        else if (r->permitted && may_keep(r) && doc_is_fresh(r) &&
-                 (!r->know.alias_at || request_pinned(r)))
+                return next_of_commit_doc(r);
+        return r->permitted && may_keep(r) && doc_is_fresh(r) &&
+                               (!r->know.alias_at || request_pinned(r))
+                       ? STEP_SERVE
+                       : STEP_ASK;
+}
+
+static void read_after(void *arg)
+{
+        struct request *r = arg;
+
+        use_told_commit(r);
+        switch (metadata_next(r)) {
+        case STEP_SERVE:
                 render(r);
-        else
+                break;
+        case STEP_INDEX:
+                (void)serve_from_index(r);
+                break;
+        case STEP_ASK_REF:
+                ask_ref(r);
+                break;
+        case STEP_ASK:
                 ask_document(r);
+                break;
+        }
+}
+
+void metadata_read(struct request *r)
+{
+        knowledge_read(r->d, &r->hub, may_keep(r) ? KNOW_DOC : 0, slice_str(r->body_key), &r->know);
 }
 
 static void read_run(void *arg)
@@ -617,7 +691,7 @@ static void read_run(void *arg)
         struct request *r = arg;
 
         knowledge_done(&r->know);
-        knowledge_read(r->d, &r->hub, may_keep(r) ? KNOW_DOC : 0, slice_str(r->body_key), &r->know);
+        metadata_read(r);
 }
 
 static void read_again(struct request *r)

@@ -10,6 +10,7 @@
 #include "hot.h"
 #include "log.h"
 #include "metrics.h"
+#include "poller.h"
 #include "question.h"
 #include "store.h"
 
@@ -47,8 +48,12 @@ static void drop_prepared(struct run *run)
 {
         const struct outdate *o = run->o;
 
-        for (size_t i = 0; i < o->n_repos; i++)
+        for (size_t i = 0; i < o->n_repos; i++) {
                 drop_memory(run->d, o->what, o->repos[i].kind, slice_str(o->repos[i].name));
+                if (o->repos[i].kind == REPO_SPACE)
+                        poll_wrote_space(run->d->poller, slice_str(o->repos[i].name),
+                                         o->what & (UNTRUE_RIGHTS | UNTRUE_GONE));
+        }
         if (o->what & (UNTRUE_LISTS | UNTRUE_PUBLIC))
                 hot_drop_repo(run->d->hot, REPO_MODEL, SLICE(""));
 }

@@ -786,6 +786,19 @@ static void tell_later(void *arg)
                 tell_waiters(q);
 }
 
+static void promote(struct question *q)
+{
+        q->spec.background = false;
+        if (q->transfer)
+                transfer_set_foreground(q->transfer, true);
+}
+
+void question_promote(struct question_waiter *w)
+{
+        if (w->question)
+                promote(w->question);
+}
+
 bool question_ask(struct questions *table, const struct question_spec *spec,
                   struct question_waiter *w)
 {
@@ -801,7 +814,8 @@ bool question_ask(struct questions *table, const struct question_spec *spec,
                 free(key);
                 metrics_add(M_QUESTIONS_JOINED, 1);
                 q->spec.impatient = q->spec.impatient && spec->impatient;
-                q->spec.background = q->spec.background && spec->background;
+                if (!spec->background)
+                        promote(q);
                 w->question = q;
                 list_push_back(&q->waiters, &w->node);
                 if (q->told)
@@ -823,6 +837,14 @@ bool question_ask(struct questions *table, const struct question_spec *spec,
         list_push_back(&q->waiters, &w->node);
         loop_timer_start(table->d->loop, &q->retry, 0, 0, begin, q);
         return true;
+}
+
+bool question_would_join(struct questions *table, const struct question_spec *spec)
+{
+        scoped(buf_done) struct buf key = BUF_INIT(32768);
+
+        make_key(spec, &key);
+        return buf_ok(&key) && key.ptr && find_question(table, key.ptr, spec);
 }
 
 void question_leave(struct question_waiter *w)

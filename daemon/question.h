@@ -97,6 +97,11 @@ void questions_free(struct questions **q);
 /* w->found comes later, never from inside (but for want of memory).  True if upstream is asked for
  * this asker's sake, false if it joined others. */
 bool question_ask(struct questions *q, const struct question_spec *spec, struct question_waiter *w);
+/* Whether it would join others. */
+bool question_would_join(struct questions *q, const struct question_spec *spec);
+/* Somebody waits for this waiter now: a question that was asked in the background is asked for
+ * people from here on.  Harmless if it was told already. */
+void question_promote(struct question_waiter *w);
 /* The waiter is no longer interested; harmless if it was told already. */
 void question_leave(struct question_waiter *w);
 

@@ -24,6 +24,11 @@ static struct response *json_reply(int status, struct slice text)
         return r;
 }
 
+struct response *reply_status(int status, const char *why)
+{
+        return json_reply(status, slice_str(why));
+}
+
 struct response *reply_error(enum error_kind kind, const char *why)
 {
         struct response *r = json_reply(hub_error_status(kind), slice_str(why));

@@ -1,13 +1,17 @@
 #include "request.h"
 
+#include <stdio.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <errno.h>
 
+#include "api.h"
 #include "base/clock.h"
 #include "base/secret.h"
+#include "bundle_rows.h"
 #include "daemon.h"
+#include "doctor.h"
 #include "etag.h"
 #include "flight.h"
 #include "forward.h"
@@ -15,6 +19,7 @@
 #include "hub_error.h"
 #include "intake.h"
 #include "log.h"
+#include "log_feed.h"
 #include "pool.h"
 #include "reply.h"
 #include "server_gate.h"
@@ -72,12 +77,23 @@ static int parse(const struct daemon *d, const struct exchange *x, struct hub_re
 
 /* ---- the hot path ---- */
 
+bool request_hot_is_for(struct daemon *d, const struct hot_entry *e, const struct principal *who,
+                        int64_t now)
+{
+        struct permit permit;
+
+        if (e->public_until_ms > now)
+                return true;
+        if (e->only_one)
+                return principal_eq(who, &e->only);
+        return e->has_repo &&
+               permits_check(d->permits, who, e->kind, slice_str(e->repo), e->scope, &permit) > 0;
+}
+
 static bool hot_allowed(struct daemon *d, const struct hot_entry *e, struct exchange *x,
                         int64_t now)
 {
         struct principal who;
-        struct permit permit;
-        struct slice authorization;
 
         /* A local client may not read everything that everybody may, and one that is none any more
          * may read nothing. */
@@ -86,12 +102,8 @@ static bool hot_allowed(struct daemon *d, const struct hot_entry *e, struct exch
                 return false;
         if (e->public_until_ms > now)
                 return true;
-        authorization = exchange_header(x, "Authorization");
-        who = permits_principal(d->permits, authorization);
-        if (e->only_one)
-                return principal_eq(&who, &e->only);
-        return e->has_repo &&
-               permits_check(d->permits, &who, e->kind, slice_str(e->repo), e->scope, &permit) > 0;
+        who = permits_principal(d->permits, exchange_header(x, "Authorization"));
+        return request_hot_is_for(d, e, &who, now);
 }
 
 static struct response *hot_file(struct daemon *d, const struct hot_entry *e, struct exchange *x)
@@ -135,7 +147,8 @@ static struct response *hot_answer(struct daemon *d, struct exchange *x)
         struct response *r = NULL;
         struct hot_entry *e;
 
-        if ((method != HTTP_GET && method != HTTP_HEAD) || path_of_host(d, exchange_host(x)))
+        if ((method != HTTP_GET && method != HTTP_HEAD) || exchange_is_admin(x) ||
+            path_of_host(d, exchange_host(x)))
                 return NULL;
         e = hot_find(d->hot, exchange_target(x), now);
         if (!e)
@@ -160,6 +173,7 @@ static void request_free(struct request *r)
         file_facts_unref(&r->facts);
         blob_unref(&r->blob);
         finding_unref(&r->found);
+        finding_unref(&r->no_answer);
         response_unref(&r->ready);
         response_unref(&r->rendered);
         paths_query_done(&r->paths);
@@ -167,6 +181,10 @@ static void request_free(struct request *r)
         buf_done(&r->cursor);
         free(r->pinned);
         free(r->body_key);
+        if (r->api_free && r->api)
+                r->api_free(r->api);
+        else
+                free(r->api);
         free(r);
 }
 
@@ -232,18 +250,30 @@ static enum body_way body_way(const struct hub_request *hub, int64_t size)
         }
 }
 
+/* Files and rows that are carried here (bundle.h). */
+static bool is_bundle(const struct hub_request *hub, const struct exchange *x)
+{
+        return hub->op == HUB_LOCAL && exchange_is_admin(x) &&
+               slice_starts(hub->path, SLICE("api/v1/bundle/"));
+}
+
 enum body_way request_body(void *arg, struct exchange *x, size_t *ceiling)
 {
         struct hub_request hub;
         struct error ignored = { 0 };
         enum body_way way = BODY_GATHER;
 
-        (void)ceiling;
         if (parse(arg, x, &hub, &ignored) < 0)
                 return BODY_GATHER; /* handle says what is wrong */
+        if (is_bundle(&hub, x)) {
+                *ceiling = BUNDLE_LINE_MAX;
+                if (hub.method == HTTP_PUT)
+                        way = BODY_STREAM;
+        } else if (hub.op == HUB_LOCAL || exchange_is_admin(x))
+                *ceiling = MIN(*ceiling, (size_t)API_BODY_MAX);
         /* Classes that are answered from what is kept never stream a body. */
-        if (hub.klass == CLASS_USER || hub.klass == CLASS_STREAM || hub.klass == CLASS_WRITE ||
-            hub.klass == CLASS_FORWARD)
+        else if (hub.klass == CLASS_USER || hub.klass == CLASS_STREAM || hub.klass == CLASS_WRITE ||
+                 hub.klass == CLASS_FORWARD)
                 way = body_way(&hub, exchange_body_size(x));
         hub_request_done(&hub);
         return way;
@@ -266,7 +296,14 @@ enum exchange_verdict request_handle(void *arg, struct exchange *x)
         }
         if (parse(d, x, &hub, &err) < 0)
                 return refuse(x, &err);
-        if (hub.op == HUB_LOCAL) {
+        if (exchange_is_admin(x) && hub.op != HUB_LOCAL) {
+                exchange_set_response(x, reply_status(404, "the Hub's paths are not served on "
+                                                           "the admin socket"));
+                metrics_add_by2(M_REQUESTS, METRIC_OP_LOCAL, METRIC_RESULT_ERROR, 1);
+                hub_request_done(&hub);
+                return EXCHANGE_ANSWERED;
+        }
+        if (hub.op == HUB_LOCAL && !slice_starts(hub.path, SLICE("api/"))) {
                 exchange_set_response(x, local_answer(d, &hub));
                 metrics_add_by2(M_REQUESTS, METRIC_OP_LOCAL, METRIC_RESULT_HIT, 1);
                 hub_request_done(&hub);
@@ -309,13 +346,22 @@ static void begin(void *arg)
                 request_fail(r, ERR_SHUTDOWN, "the cache is stopping");
                 return;
         }
+        if (!exchange_is_admin(r->x))
+                doctor_note_client(d->doctor, exchange_header(r->x, "User-Agent"));
+        if (r->credential.client)
+                pool_client_met(d->pool, r->credential.client, &r->who);
         /* What belongs to no repository goes by the epoch of the empty name. */
         r->epoch = hot_epoch(d->hot, r->hub.has_repo ? r->hub.kind : REPO_MODEL, r->hub.repo);
-        authorize(r);
+        if (r->hub.op == HUB_LOCAL)
+                api_begin(r);
+        else
+                authorize(r);
 }
 
 void request_authorized(struct request *r)
 {
+        if (poll_begin(r) || log_feed_begin(r))
+                return;
         switch (r->hub.klass) {
         case CLASS_FILE:
                 resolve_begin(r);
@@ -402,6 +448,7 @@ void request_answer(struct request *r, struct response *response, int result)
         r->answered = true;
         r->result = result;
         question_leave(&r->waiter);
+        poll_leave(r);
         intake_close(&r->intake);
         if (!response)
                 response = reply_error(ERR_NOMEM, "no memory for an answer");
@@ -415,8 +462,25 @@ void request_answer(struct request *r, struct response *response, int result)
         exchange_answer(r->x, response);
 }
 
+/* Who meets this cannot do anything about it, but knows somebody who can. */
+static const char *offline_text(const struct request *r, char *text, size_t size)
+{
+        if (!r->hub.has_repo)
+                return "not here, and this cache is offline: the Hub is not asked";
+        snprintf(text, size,
+                 "not here, and this cache is offline: run `hubcached prefetch %s" SLICE_FMT
+                 "%s" SLICE_FMT "` on one that is not, and bring it here",
+                 repo_kind_prefix(r->hub.kind), SLICE_ARG(slice_cut(r->hub.repo, 100)),
+                 r->hub.rev.len ? "@" : "", SLICE_ARG(slice_cut(r->hub.rev, 60)));
+        return text;
+}
+
 void request_fail(struct request *r, enum error_kind kind, const char *why)
 {
+        char text[400];
+
+        if (kind == ERR_OFFLINE)
+                why = offline_text(r, text, sizeof(text));
         r->slug = error_slug(kind);
         request_answer(r, reply_error(kind, why), METRIC_RESULT_ERROR);
 }
@@ -461,6 +525,10 @@ static void leave(struct request *r)
         flight_reader_leave(&r->reader);
         forward_leave(r);
         relay_leave(r);
+        poll_unwait(r);
+        log_feed_leave(r);
+        if (r->left)
+                take(r->left)(r->left_arg);
 }
 
 static void expire(struct request *r)
@@ -471,7 +539,10 @@ static void expire(struct request *r)
                 r->deadline_ms = loop_now(r->d->loop) + LAST_RESORT_MS;
                 return;
         }
-        request_fail(r, ERR_UPSTREAM_TIMEOUT, "upstream did not answer in time");
+        if (r->hub.op == HUB_LOCAL)
+                api_fail(r, 504, "the daemon has too much to do to answer in time");
+        else
+                request_fail(r, ERR_UPSTREAM_TIMEOUT, "upstream did not answer in time");
 }
 
 void requests_tick(struct daemon *d)
@@ -528,6 +599,18 @@ void request_permit(struct request *r, enum scope scope)
                                                   &r->permit) > 0;
 }
 
+void request_mark_stale(struct response *response, int64_t at_wall_ms)
+{
+        int64_t age = clock_wall_ms() - at_wall_ms;
+        char seconds[24];
+
+        response_header(response, "X-Hubcached", "stale");
+        if (at_wall_ms <= 0 || age < 0)
+                return;
+        snprintf(seconds, sizeof(seconds), "%lld", (long long)(age / 1000));
+        response_header(response, "Age", seconds);
+}
+
 bool request_stale_permit(const struct request *r, enum scope scope, struct permit *ret)
 {
         const struct repo_row *repo = &r->know.repo;
@@ -538,7 +621,7 @@ bool request_stale_permit(const struct request *r, enum scope scope, struct perm
                 return true;
         if (!r->know.has_repo || repo->visibility != VIS_PUBLIC ||
             permits_remembered_public(repo->visibility_at, clock_wall_ms(),
-                                      daemon_config(r->d)->cache_stale_max_ms, ret) == 0)
+                                      daemon_stale_max_ms(r->d), ret) == 0)
                 return false;
         ret->public_until_ms = 0; /* a last resort is decided anew each time */
         return true;

@@ -19,6 +19,7 @@
 #include "hot.h"
 #include "hub_header.h"
 #include "log.h"
+#include "prefetch.h"
 #include "reply.h"
 #include "request.h"
 #include "store.h"
@@ -104,7 +105,7 @@ static void keep_file_hot(struct request *r, struct response *whole)
 static void finish(struct request *r, struct response *response, int result)
 {
         if (response && r->stale) {
-                response_header(response, "X-Hubcached", "stale");
+                request_mark_stale(response, r->know.ref_at);
                 result = METRIC_RESULT_STALE;
         }
         request_answer(r, response, result);
@@ -176,9 +177,7 @@ struct checked_body {
         uint64_t start, end;
 };
 
-/* The disk changed a file: it is out of the store already, and the next request fetches it again.
- */
-static void note_rot(const struct blob *blob, const struct error *err)
+void request_note_rot(const struct blob *blob, const struct error *err)
 {
         if (err->kind != ERR_CORRUPT)
                 return;
@@ -197,7 +196,7 @@ static int64_t checked_read(void *arg, uint64_t at, char *to, size_t max)
         ssize_t got;
 
         if (blob_check(b->blob, pos, pos + n, &err) < 0) {
-                note_rot(b->blob, &err);
+                request_note_rot(b->blob, &err);
                 return -1;
         }
         got = pread(blob_fd(b->blob), to, n, (off_t)pos);
@@ -214,17 +213,14 @@ static void checked_done(void *arg)
 
 static const struct body_source checked_source = { .read = checked_read, .done = checked_done };
 
-static struct response *checked_response(struct blob *blob, const struct file_plan *plan)
+struct response *request_blob_response(int status, struct blob *blob, uint64_t start, uint64_t end)
 {
         struct checked_body *b = malloc(sizeof(*b));
 
         if (!b)
                 return NULL;
-        *b = (struct checked_body){ .blob = blob_ref(blob),
-                                    .start = plan->start,
-                                    .end = plan->end };
-        return response_source(plan->status, (int64_t)(plan->end - plan->start), CHECKED_BLOCK,
-                               &checked_source, b);
+        *b = (struct checked_body){ .blob = blob_ref(blob), .start = start, .end = end };
+        return response_source(status, (int64_t)(end - start), CHECKED_BLOCK, &checked_source, b);
 }
 
 static void answer_blob(struct request *r, struct blob *blob)
@@ -234,7 +230,7 @@ static void answer_blob(struct request *r, struct blob *blob)
         struct response *response;
 
         if (!blob_is_checked(blob, plan->start, plan->end))
-                response = checked_response(blob, plan);
+                response = request_blob_response(plan->status, blob, plan->start, plan->end);
         else
                 response = response_blob(plan->status, blob, plan->start, plan->end);
         if (response) {
@@ -302,7 +298,7 @@ static void open_run(void *arg)
                 return;
         if (blob_size(blob) != r->facts->size ||
             blob_check(blob, r->plan.start, check_to, &r->err) < 0) {
-                note_rot(blob, &r->err);
+                request_note_rot(blob, &r->err);
                 blob_unref(&blob);
         }
         r->blob = blob;
@@ -338,6 +334,7 @@ static void serve(struct request *r)
                 answer_pointer(r);
                 return;
         }
+        prefetch_shards(r);
         r->plan = file_plan(r->facts, &q);
         if (r->plan.start == r->plan.end)
                 answer_without_body(r);
@@ -385,18 +382,17 @@ static void serve_known(struct request *r)
 /* ---- asking ---- */
 
 /* While upstream is away: what was true when we last heard, for whom it was public or allowed. */
-static bool can_be_stale(const struct request *r, struct permit *ret)
+bool resolve_may_be_stale(const struct request *r, struct permit *ret)
 {
         bool recent = r->hub.rev_is_commit ||
-                      (r->know.has_ref &&
-                       request_fresh(r->know.ref_at, daemon_config(r->d)->cache_stale_max_ms));
+                      (r->know.has_ref && request_fresh(r->know.ref_at, daemon_stale_max_ms(r->d)));
 
         return recent && known(r) && !r->facts && request_stale_permit(r, SCOPE_BYTES, ret);
 }
 
 static bool stale_answer(struct request *r)
 {
-        if (!can_be_stale(r, &r->permit))
+        if (!resolve_may_be_stale(r, &r->permit))
                 return false;
         r->permitted = true;
         r->stale = !r->hub.rev_is_commit;
@@ -509,12 +505,21 @@ static void on_found(void *arg, struct finding *f)
         serve_facts(r, facts);
 }
 
+bool resolve_target(const struct request *r, struct buf *out)
+{
+        /* With the ref fresh, its commit is asked: all answers within its TTL agree (trap 44). */
+        bool pin = request_pinned(r) && r->know.commit[0];
+
+        hub_resolve_target(r->hub.kind, r->hub.repo, pin ? slice_str(r->know.commit) : r->hub.rev,
+                           r->hub.path, out);
+        return pin;
+}
+
 static void ask(struct request *r)
 {
         scoped(buf_done) struct buf target = BUF_INIT(32768);
-        /* With the ref fresh, its commit is asked: all answers within its TTL agree (trap 44). */
-        bool pin = request_pinned(r) && r->know.commit[0];
         struct permit ignored;
+        bool pin;
         struct question_spec spec = {
                 .kind = ASK_FILE,
                 .method = HTTP_HEAD,
@@ -529,9 +534,8 @@ static void ask(struct request *r)
                 authorize_limited(r);
                 return;
         }
-        spec.impatient = can_be_stale(r, &ignored);
-        hub_resolve_target(r->hub.kind, r->hub.repo, pin ? slice_str(r->know.commit) : r->hub.rev,
-                           r->hub.path, &target);
+        spec.impatient = resolve_may_be_stale(r, &ignored);
+        pin = resolve_target(r, &target);
         if (!buf_ok(&target)) {
                 request_fail(r, ERR_TOO_LARGE, "the path is too long");
                 return;
@@ -546,19 +550,27 @@ static void ask(struct request *r)
                 r->caused_question = true;
 }
 
+void resolve_read(struct request *r)
+{
+        knowledge_read(r->d, &r->hub, KNOW_FILE, SLICE_NONE, &r->know);
+}
+
+enum request_step resolve_next(struct request *r)
+{
+        request_permit(r, SCOPE_BYTES);
+        return r->permitted && request_pinned(r) && known(r) ? STEP_SERVE : STEP_ASK;
+}
+
 static void read_run(void *arg)
 {
-        struct request *r = arg;
-
-        knowledge_read(r->d, &r->hub, KNOW_FILE, SLICE_NONE, &r->know);
+        resolve_read(arg);
 }
 
 static void read_after(void *arg)
 {
         struct request *r = arg;
 
-        request_permit(r, SCOPE_BYTES);
-        if (r->permitted && request_pinned(r) && known(r))
+        if (resolve_next(r) == STEP_SERVE)
                 serve_known(r);
         else
                 ask(r);

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "admin_socket.h"
 #include "base/clock.h"
 #include "log.h"
 #include "tls.h"
@@ -26,6 +27,7 @@ enum {
         FDS_PER_CONNECTION = 2, /* the socket and a blob */
         FDS_RESERVED = 1024,
         REFUSE_ROOM = 64, /* connections above the limit, to be told 503 */
+        ADMIN_CONNECTIONS = 128,
 };
 
 void server_reload(struct server *s, const struct config *config)
@@ -74,34 +76,56 @@ static void peer_format(struct MHD_Connection *mhd, char *to, size_t room)
         }
 }
 
+/* Nothing else listens on a UNIX socket. */
+static bool is_admin(struct MHD_Connection *mhd)
+{
+        const union MHD_ConnectionInfo *info =
+                MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+        return info && info->client_addr && info->client_addr->sa_family == AF_UNIX;
+}
+
 static void connection_open(struct server *s, struct MHD_Connection *mhd, void **context)
 {
         const union MHD_ConnectionInfo *info =
                 MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
         const union MHD_ConnectionInfo *tls =
                 MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-        struct connection *c = calloc(1, sizeof(*c));
+        bool admin = is_admin(mhd);
+        uid_t uid = 0;
+        struct connection *c;
 
         if (tls)
                 tls_attach(s->tls, tls->tls_session);
         *context = NULL; /* a connection without one is closed at its first request */
+        if (admin && !admin_socket_may(info->connect_fd, s->admin_group, &uid)) {
+                log_event(LOG_WARN, "admin.refused", "uid=%u", (unsigned)uid);
+                shutdown(info->connect_fd, SHUT_RDWR);
+                return;
+        }
+        c = calloc(1, sizeof(*c));
         if (!c)
                 return;
         c->server = s;
         c->fd = info ? info->connect_fd : -1;
         c->tls = tls;
+        c->admin = admin;
         c->exchange = exchange_new(c);
         if (!c->exchange) {
                 free(c);
                 return;
         }
         *context = c;
-        peer_format(mhd, c->exchange->peer, sizeof(c->exchange->peer));
+        if (admin)
+                snprintf(c->exchange->peer, sizeof(c->exchange->peer), "uid:%u", (unsigned)uid);
+        else
+                peer_format(mhd, c->exchange->peer, sizeof(c->exchange->peer));
         atomic_init(&c->idle, false);
         /* microhttpd does not tell when a first byte comes: the first head counts from accept. */
         atomic_init(&c->deadline_ms,
                     clock_mono_ms() + config_of(s)->limits_request_head_timeout_ms);
-        atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed);
+        if (!admin)
+                atomic_fetch_add_explicit(&s->n_connections, 1, memory_order_relaxed);
         pthread_mutex_lock(&s->lock);
         list_push_back(&s->connections, &c->node);
         pthread_mutex_unlock(&s->lock);
@@ -118,7 +142,8 @@ static void connection_close(struct server *s, void **context)
         pthread_mutex_lock(&s->lock);
         list_remove(&c->node);
         pthread_mutex_unlock(&s->lock);
-        atomic_fetch_sub_explicit(&s->n_connections, 1, memory_order_relaxed);
+        if (!c->admin)
+                atomic_fetch_sub_explicit(&s->n_connections, 1, memory_order_relaxed);
         if (c->exchange)
                 exchange_free(c->exchange);
         free(c);
@@ -136,13 +161,13 @@ static void on_connection(void *arg, struct MHD_Connection *mhd, void **context,
 
 /* The accept policy.  Each microhttpd has a limit of its own, and both together must not exceed
  * it. */
-static enum MHD_Result on_accept(void *arg, const struct sockaddr *addr unused_arg,
-                                 socklen_t len unused_arg)
+static enum MHD_Result on_accept(void *arg, const struct sockaddr *addr, socklen_t len unused_arg)
 {
         struct server *s = arg;
 
-        if (atomic_load_explicit(&s->n_connections, memory_order_relaxed) >=
-            s->max_connections + REFUSE_ROOM)
+        if (addr && addr->sa_family != AF_UNIX &&
+            atomic_load_explicit(&s->n_connections, memory_order_relaxed) >=
+                    s->max_connections + REFUSE_ROOM)
                 return MHD_NO;
         return atomic_load_explicit(&s->quiet, memory_order_relaxed) ? MHD_NO : MHD_YES;
 }
@@ -330,17 +355,29 @@ static unsigned thread_count(const struct config *config)
         return online > 0 ? (unsigned)online : 1;
 }
 
-/* flags: MHD_USE_TLS or 0. */
-static struct MHD_Daemon *start(struct server *s, int fd, unsigned flags)
+/* What one of the microhttpds differs in. */
+struct door {
+        unsigned flags; /* MHD_USE_TLS or 0 */
+        unsigned threads, connections, per_ip;
+};
+
+static struct door client_door(const struct server *s, unsigned flags)
+{
+        return (struct door){ .flags = flags,
+                              .threads = thread_count(config_of(s)),
+                              .connections = s->max_connections + REFUSE_ROOM,
+                              .per_ip = config_of(s)->max_connections_per_ip };
+}
+
+static struct MHD_Daemon *start(struct server *s, int fd, struct door door)
 {
         const struct config *config = config_of(s);
-        unsigned threads = thread_count(config);
         intptr_t idle_s = (intptr_t)((config->limits_idle_timeout_ms + 999) / 1000);
         struct MHD_OptionItem items[] = {
                 { MHD_OPTION_LISTEN_SOCKET, fd, NULL },
                 { MHD_OPTION_CONNECTION_MEMORY_LIMIT, SERVER_POOL_BYTES, NULL },
-                { MHD_OPTION_CONNECTION_LIMIT, s->max_connections + REFUSE_ROOM, NULL },
-                { MHD_OPTION_PER_IP_CONNECTION_LIMIT, config->max_connections_per_ip, NULL },
+                { MHD_OPTION_CONNECTION_LIMIT, door.connections, NULL },
+                { MHD_OPTION_PER_IP_CONNECTION_LIMIT, door.per_ip, NULL },
                 { MHD_OPTION_CONNECTION_TIMEOUT, idle_s, NULL },
                 { MHD_OPTION_STRICT_FOR_CLIENT, 0, NULL },
                 { MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)server_on_target, s },
@@ -348,17 +385,19 @@ static struct MHD_Daemon *start(struct server *s, int fd, unsigned flags)
                 { MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)server_on_over, s },
                 { MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, s },
                 /* A pool of one is no pool: the daemon's own thread serves. */
-                { threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, threads, NULL },
+                { door.threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, door.threads,
+                  NULL },
                 { MHD_OPTION_END, 0, NULL },
         };
         struct MHD_OptionItem tls_items[] = {
-                { flags ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, 0, (void *)tls_priorities },
+                { door.flags ? MHD_OPTION_HTTPS_PRIORITIES : MHD_OPTION_END, 0,
+                  (void *)tls_priorities },
                 { MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_chooser() },
                 { MHD_OPTION_END, 0, NULL },
         };
 
-        return MHD_start_daemon(flags | MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                                        MHD_USE_ERROR_LOG,
+        return MHD_start_daemon(door.flags | MHD_USE_EPOLL_INTERNAL_THREAD |
+                                        MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
                                 0, on_accept, s, server_on_request, s, MHD_OPTION_EXTERNAL_LOGGER,
                                 on_log, NULL, MHD_OPTION_ARRAY, items, MHD_OPTION_ARRAY, tls_items,
                                 MHD_OPTION_END);
@@ -382,7 +421,7 @@ static int listen_and_start(struct server *s, struct error *err)
                         return -1;
                 }
                 address_format(tls_fd, s->tls_address, sizeof(s->tls_address));
-                s->mhd_tls = start(s, tls_fd, MHD_USE_TLS);
+                s->mhd_tls = start(s, tls_fd, client_door(s, MHD_USE_TLS));
                 if (!s->mhd_tls) {
                         close(fd);
                         return error_set(err, ERR_IO, "microhttpd does not start on %s",
@@ -391,7 +430,7 @@ static int listen_and_start(struct server *s, struct error *err)
                 log_event(LOG_INFO, "server.tls", "listen=%s certificates=%zu", s->tls_address,
                           config->tls_certificates.n);
         }
-        s->mhd = start(s, fd, 0);
+        s->mhd = start(s, fd, client_door(s, 0));
         if (!s->mhd)
                 return error_set(err, ERR_IO, "microhttpd does not start on %s", s->address);
         return 0;
@@ -434,6 +473,17 @@ int server_new(const struct config *config, const struct server_handler *handler
                 return -1;
         *ret = take(s);
         return 0;
+}
+
+int server_serve_admin(struct server *s, int fd, gid_t group, struct error *err)
+{
+        const struct door door = { .threads = 1, .connections = ADMIN_CONNECTIONS };
+
+        s->admin_group = group;
+        s->mhd_admin = start(s, fd, door);
+        return s->mhd_admin
+                       ? 0
+                       : error_set(err, ERR_IO, "microhttpd does not start on the admin socket");
 }
 
 const char *server_address(const struct server *s)
@@ -482,6 +532,8 @@ void server_free(struct server **server)
                 MHD_stop_daemon(s->mhd);
         if (s->mhd_tls)
                 MHD_stop_daemon(s->mhd_tls);
+        if (s->mhd_admin)
+                MHD_stop_daemon(s->mhd_admin);
         tls_free(&s->tls);
         for (int i = 0; i < GATE_FAULT_MAX; i++)
                 if (s->refusals[i])

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "base/slice.h"
@@ -119,6 +120,9 @@ struct server_handler {
  * the soft limit of descriptors to the hard one. */
 must_use int server_new(const struct config *config, const struct server_handler *handler,
                         struct server **ret, struct error *err);
+/* Serves the admin socket too, which listens already (admin_socket.h): peers that are not root, our
+ * own user or in the group are closed.  The descriptor is taken over.  Once. */
+must_use int server_serve_admin(struct server *s, int fd, gid_t group, struct error *err);
 /* From now on requests are judged by another config, borrowed until server_free like the first, and
  * the certificates are read again: bad ones are logged and the old stay.  Any one thread. */
 void server_reload(struct server *s, const struct config *config);
@@ -131,6 +135,7 @@ const char *server_tls_address(const struct server *s);
 /* New connections are closed at once; existing ones go on, and server_sweep closes those that are
  * idle. */
 void server_quiesce(struct server *s);
+/* Of clients; those of the admin socket are not counted. */
 unsigned server_connections(const struct server *s);
 /* The configured limit, or less if the descriptors do not suffice; above it: 503. */
 unsigned server_max_connections(const struct server *s);
@@ -162,7 +167,9 @@ struct slice exchange_header(const struct exchange *x, const char *name);
 struct slice exchange_body(const struct exchange *x);
 /* The size of the body as announced, BODY_UNKNOWN_SIZE if chunked, 0 if there is none. */
 int64_t exchange_body_size(const struct exchange *x);
-/* The peer's address as text, for logs. */
+/* True if it came over the admin socket, from one who may use it. */
+bool exchange_is_admin(const struct exchange *x);
+/* The peer's address as text, for logs; "uid:1000" over the admin socket. */
 const char *exchange_peer(const struct exchange *x);
 void *exchange_state(const struct exchange *x);
 void exchange_set_state(struct exchange *x, void *state);

@@ -110,6 +110,7 @@ void *server_on_target(void *arg, const char *target, struct MHD_Connection *mhd
         hide_query(target);
         x->mhd = mhd;
         x->step = STEP_HEAD;
+        x->admin = c->admin;
         x->started_us = now_us();
         due_ms = x->started_us / 1000 + config_of(s)->limits_request_head_timeout_ms;
         atomic_store_explicit(&c->idle, false, memory_order_relaxed);
@@ -132,7 +133,8 @@ static enum gate_fault pass_gate(struct exchange *x, struct gate *g, struct gate
 {
         struct server *s = x->server;
 
-        if (atomic_load_explicit(&s->n_connections, memory_order_relaxed) > s->max_connections)
+        if (!x->connection->admin &&
+            atomic_load_explicit(&s->n_connections, memory_order_relaxed) > s->max_connections)
                 return GATE_BUSY;
         if (!x->target.ptr)
                 return GATE_MEMORY;
@@ -140,6 +142,7 @@ static enum gate_fault pass_gate(struct exchange *x, struct gate *g, struct gate
                 .config = config_of(s),
                 .machine = s->machine,
                 .n_hosts = atomic_load_explicit(&s->n_hosts, memory_order_acquire),
+                .any_host = x->connection->admin,
         };
         if (rules->n_hosts > 0)
                 rules->hosts = s->hosts;
@@ -381,6 +384,11 @@ struct slice exchange_body(const struct exchange *x)
 int64_t exchange_body_size(const struct exchange *x)
 {
         return x->body_size;
+}
+
+bool exchange_is_admin(const struct exchange *x)
+{
+        return x->admin;
 }
 
 const char *exchange_peer(const struct exchange *x)

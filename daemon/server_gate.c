@@ -284,10 +284,11 @@ static enum gate_fault check_host(struct gate *g)
         struct slice name;
 
         if (!(g->seen & SEEN_HOST))
-                return g->http10 ? GATE_OK : fail(g, GATE_HOST_MISSING);
+                return g->http10 || g->rules->any_host ? GATE_OK : fail(g, GATE_HOST_MISSING);
         if (!gate_host_parse(g->host, &name))
                 return fail(g, GATE_HOST_BAD);
-        if (hosts_accept(g->rules->config, g->host, g->rules->machine, g->rules->hosts,
+        if (g->rules->any_host ||
+            hosts_accept(g->rules->config, g->host, g->rules->machine, g->rules->hosts,
                          g->rules->n_hosts) ||
             is_below_localhost(name))
                 return GATE_OK;

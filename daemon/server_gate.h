@@ -70,6 +70,7 @@ struct gate_rules {
         const char *machine;         /* what gethostname says */
         const char *const *hosts;    /* further names that are ours */
         size_t n_hosts;
+        bool any_host; /* no name can lead here: the admin socket */
 };
 
 /* One request head on its way through. */

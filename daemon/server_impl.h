@@ -27,7 +27,8 @@
  * and frees it.  Of an exchange that was answered, the server thread alone has it.
  *
  * With tls.listen there is a second microhttpd, which differs in its sockets only: no sendfile, and
- * nothing can be written past it.
+ * nothing can be written past it.  The admin socket has one of its own too, whose connections are
+ * not among those that max_connections counts, so that an operator gets in when clients do not.
  *
  * microhttpd must be told to resume only what is suspended, because it takes the next suspension
  * for the end of an early resume and lets the connection run.
@@ -99,6 +100,7 @@ struct exchange {
         struct MHD_Connection *mhd;    /* likewise, under lock for all others */
         enum step step;
         enum http_method method;
+        bool admin;   /* it came over the admin socket */
         bool handled; /* handle was called, so over must be */
         bool queued;  /* microhttpd has the response */
         bool past;    /* or the client has it */
@@ -131,6 +133,7 @@ struct connection {
         struct server *server;
         int fd;
         bool tls;
+        bool admin; /* over the admin socket */
         /* When the client must have done what is due: a head, a body; 0 while it is our turn. */
         _Atomic int64_t deadline_ms;
         atomic_bool idle;      /* between two requests */
@@ -144,7 +147,9 @@ struct server {
         const struct config *_Atomic config;
         struct server_handler handler;
         struct MHD_Daemon *mhd;
-        struct MHD_Daemon *mhd_tls; /* NULL without tls.listen */
+        struct MHD_Daemon *mhd_tls;   /* NULL without tls.listen */
+        struct MHD_Daemon *mhd_admin; /* NULL before server_serve_admin */
+        gid_t admin_group;
         struct tls *tls;
         struct MHD_Response *refusals[GATE_FAULT_MAX];
         pthread_mutex_t lock; /* connections: the list, and that no listed fd is closed */

@@ -275,3 +275,80 @@ void tls_attach(struct tls *t, void *session)
 {
         gnutls_session_set_ptr(session, t);
 }
+
+/* ---- looking ---- */
+
+static int look_fail(struct error *err, const char *what)
+{
+        return error_set(err, ERR_UPSTREAM_BROKEN, "%s", what);
+}
+
+static int certificate_end(gnutls_session_t session, int64_t *ret_end, struct error *err)
+{
+        unsigned n = 0;
+        const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &n);
+        gnutls_x509_crt_t leaf = NULL;
+        int r;
+
+        if (!n || gnutls_x509_crt_init(&leaf) < 0)
+                return look_fail(err, "it shows no certificate");
+        r = gnutls_x509_crt_import(leaf, &chain[0], GNUTLS_X509_FMT_DER);
+        *ret_end = r < 0 ? 0 : (int64_t)gnutls_x509_crt_get_expiration_time(leaf);
+        gnutls_x509_crt_deinit(leaf);
+        return r < 0 ? look_fail(err, gnutls_strerror(r)) : 0;
+}
+
+static int not_trusted(gnutls_session_t session, struct error *err)
+{
+        gnutls_datum_t text = { NULL, 0 };
+
+        if (gnutls_certificate_verification_status_print(
+                    gnutls_session_get_verify_cert_status(session), GNUTLS_CRT_X509, &text, 0) < 0)
+                return look_fail(err, "its certificate is not trusted");
+        look_fail(err, (const char *)text.data);
+        gnutls_free(text.data);
+        return -1;
+}
+
+static int look(gnutls_session_t session, gnutls_certificate_credentials_t trust, int fd,
+                const char *host, unsigned wait_ms, int64_t *ret_end, struct error *err)
+{
+        int r;
+
+        gnutls_set_default_priority(session);
+        gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, trust);
+        gnutls_server_name_set(session, GNUTLS_NAME_DNS, host, strlen(host));
+        gnutls_session_set_verify_cert(session, host, 0);
+        gnutls_transport_set_int(session, fd);
+        gnutls_handshake_set_timeout(session, wait_ms);
+        do
+                r = gnutls_handshake(session);
+        while (r < 0 && !gnutls_error_is_fatal(r) && r != GNUTLS_E_AGAIN);
+        if (r == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
+                return not_trusted(session, err);
+        return r < 0 ? look_fail(err, gnutls_strerror(r)) : certificate_end(session, ret_end, err);
+}
+
+int tls_look(int fd, const char *host, const char *ca_file, unsigned wait_ms, int64_t *ret_end,
+             struct error *err)
+{
+        gnutls_certificate_credentials_t trust = NULL;
+        gnutls_session_t session = NULL;
+        int r;
+
+        if (gnutls_certificate_allocate_credentials(&trust) < 0)
+                return error_set(err, ERR_NOMEM, "no memory for a look at a certificate");
+        r = ca_file && ca_file[0]
+                    ? gnutls_certificate_set_x509_trust_file(trust, ca_file, GNUTLS_X509_FMT_PEM)
+                    : gnutls_certificate_set_x509_system_trust(trust);
+        if (r < 0)
+                r = look_fail(err, gnutls_strerror(r));
+        else if (gnutls_init(&session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL) < 0)
+                r = error_set(err, ERR_NOMEM, "no memory for a look at a certificate");
+        else
+                r = look(session, trust, fd, host, wait_ms, ret_end, err);
+        if (session)
+                gnutls_deinit(session);
+        gnutls_certificate_free_credentials(trust);
+        return r;
+}

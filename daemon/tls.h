@@ -26,6 +26,12 @@ must_use int tls_reload(struct tls *t, const struct string_list *files, struct e
 /* No session may be left. */
 void tls_free(struct tls **t);
 
+/* A handshake as client of `host` over a connected socket, for at most wait_ms: 0 with the moment
+ * at which its certificate ends (seconds since 1970), or -1 with why it is not to be trusted.
+ * Trusted are ca_file's authorities, or with "" the system's. */
+must_use int tls_look(int fd, const char *host, const char *ca_file, unsigned wait_ms,
+                      int64_t *ret_end, struct error *err);
+
 /* A gnutls_certificate_retrieve_function2, for sessions that tls_attach was called for. */
 void *tls_chooser(void);
 /* session: a gnutls_session_t before its handshake. */

@@ -95,6 +95,8 @@ static curl_socket_t on_open_socket(void *arg, curlsocktype purpose unused_arg,
         bool any = t->allow_private || origin_eq(&t->origin, &t->up->hub) ||
                    upstream_address_is_literal(t->origin.host);
 
+        if (t->up->offline)
+                return CURL_SOCKET_BAD;
         if (!any && !upstream_address_is_public(&address->addr)) {
                 t->refused_address = true;
                 return CURL_SOCKET_BAD;
@@ -542,10 +544,16 @@ static void begin(struct transfer *t)
 {
         struct upstream *up = t->up;
         int64_t now = loop_now(up->loop);
-        enum breaker_verdict verdict =
-                breaker_ask(breaker_of(&up->breakers, &t->origin), now, arc4random());
+        enum breaker_verdict verdict;
 
         upstream_deadline_begin(&t->deadline, now);
+        if (up->offline) {
+                t->told = true;
+                error_set(&t->error, ERR_OFFLINE, "this cache is offline");
+                fail_later(t);
+                return;
+        }
+        verdict = breaker_ask(breaker_of(&up->breakers, &t->origin), now, arc4random());
         t->probe = verdict == BREAKER_PROBE;
         if (verdict == BREAKER_REFUSE) {
                 t->told = true;
@@ -562,12 +570,29 @@ static void begin(struct transfer *t)
         }
 }
 
+/* What is not for people leaves a part of the connections to them, of all and of each host's. */
+static bool has_place(const struct upstream *up, const struct transfer *t)
+{
+        unsigned there = 0;
+
+        if (t->foreground)
+                return true;
+        if (up->background >= up->background_max)
+                return false;
+        list_each (n, &up->running) {
+                const struct transfer *other = list_entry(n, struct transfer, node);
+
+                there += !other->foreground && origin_eq(&other->origin, &t->origin);
+        }
+        return there < up->background_host_max;
+}
+
 static void begin_waiting(struct upstream *up)
 {
         list_each_safe (n, &up->waiting) {
                 struct transfer *t = list_entry(n, struct transfer, node);
 
-                if (t->foreground || up->background < up->background_max)
+                if (has_place(up, t))
                         begin(t);
         }
 }

@@ -26,6 +26,9 @@
  * is ERR_REDIRECT, unless allowed by option or the host is itself an address, which only the
  * operator's list of hosts can have let through (S-08).
  *
+ * Offline (upstream_set_offline) every transfer ends with ERR_OFFLINE, before any name is looked
+ * up; what was running when the mode changed runs on.
+ *
  * The breaker of the transfer's origin is asked before each start and told of each head or failure
  * before it: an open breaker ends the transfer at once with ERR_OVERLOAD (A-01, A-06).
  */
@@ -68,16 +71,19 @@ struct transfer_spec {
         struct slice path_query;     /* raw, begins with '/'; may hold a signature: never logged */
         struct slice authorization; /* a whole header value; only the hub's origin may get one... */
         bool trusted;               /* ...and an origin that the configuration or the hub named */
-        struct slice range;         /* "bytes=0-99", or SLICE_NONE */
-        struct slice accept;        /* SLICE_NONE: any */
-        struct slice content_type;  /* of the body */
-        struct slice body;          /* copied; sent if it or content_type is given */
+        bool operators;     /* the configuration names this very address: a private one is fine, and
+                               plain HTTP */
+        struct slice range; /* "bytes=0-99", or SLICE_NONE */
+        struct slice accept;                   /* SLICE_NONE: any */
+        struct slice content_type;             /* of the body */
+        struct slice body;                     /* copied; sent if it or content_type is given */
         const struct transfer_upload *upload;  /* instead of body; copied */
         const struct transfer_header *headers; /* more request headers, already validated */
         size_t n_headers;
         int64_t first_byte_ms; /* 0: the option's value; for long polls and streams more */
         bool no_stall_limit;   /* event streams */
-        bool foreground;       /* for people; workers use at most 3/4 of the connections */
+        bool foreground;       /* for people; workers use at most 3/4 of the connections,
+                                  and of those to one host */
         bool repeatable;       /* a POST that only reads: goes out again, as GET and HEAD do, if
                                   a kept connection breaks; every other request goes out once */
         void *account;         /* whose token it is: upstream_observe's function is told */
@@ -95,10 +101,14 @@ must_use int upstream_new(struct loop *loop, const struct config *config, struct
 void upstream_free(struct upstream **up);
 /* Takes over the options that a reload may change; for transfers that start from now on. */
 void upstream_reload(struct upstream *up, const struct config *config);
+/* From now on nothing goes out, or again. */
+void upstream_set_offline(struct upstream *up, bool offline);
 const struct origin *upstream_hub(const struct upstream *up);
 /* True if the breaker of the hub's origin would refuse a transfer now: it is away.  False again
  * when a probe is due, so that somebody makes it. */
 bool upstream_is_down(struct upstream *up);
+/* True from when that breaker opened until a probe succeeded. */
+bool upstream_is_away(struct upstream *up);
 /* True if the budget has a retry left, which is thereby used. */
 bool upstream_may_retry(struct upstream *up);
 /* How long to wait before retry number `attempt` (1, 2, ...): 0.2 to 3 s, at random. */
@@ -128,6 +138,8 @@ void transfer_pause(struct transfer *t);
 void transfer_resume(struct transfer *t);
 /* `read` of the upload has something to say again. */
 void transfer_upload_more(struct transfer *t);
+/* People wait for it from now on, or nobody does any more: its place among the others changes. */
+void transfer_set_foreground(struct transfer *t, bool foreground);
 /* True if any byte of the request may have left: until then nothing can have happened upstream. */
 bool transfer_was_sent(const struct transfer *t);
 /* From now on the callbacks go to another owner. */

@@ -38,10 +38,11 @@ struct upstream {
         struct list_node resuming;                        /* by resume_node */
         struct list_node watches;
         unsigned background; /* running transfers that are not for people */
-        unsigned background_max;
+        unsigned background_max, background_host_max;
         struct origin hub;
         struct upstream_limits limits;
         bool allow_private;
+        bool offline; /* no look-up, no connection */
         struct breaker_table breakers;
         struct retry_budget budget;
         void *pool[UPSTREAM_POOL_MAX]; /* CURL */

@@ -17,7 +17,7 @@ int upstream_request_check(const struct transfer_spec *spec, const struct origin
         if (spec->authorization.ptr && !spec->trusted && !origin_eq(spec->origin, hub))
                 return error_set(err, ERR_INTERNAL, "a token for %s, which is not the Hub",
                                  spec->origin->host);
-        if (hub->tls && !spec->origin->tls)
+        if (hub->tls && !spec->origin->tls && !spec->operators)
                 return error_set(err, ERR_REDIRECT, "%s: plain http", spec->origin->host);
         if (spec->method == HTTP_OTHER)
                 return error_set(err, ERR_METHOD, "an unknown method");

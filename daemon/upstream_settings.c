@@ -28,6 +28,11 @@ void upstream_reload(struct upstream *up, const struct config *config)
                  *words ? " " : "", words);
 }
 
+void upstream_set_offline(struct upstream *up, bool offline)
+{
+        up->offline = offline;
+}
+
 int upstream_settings_init(struct upstream *up, const struct config *config, struct error *err)
 {
         struct uri hub;
@@ -36,6 +41,7 @@ int upstream_settings_init(struct upstream *up, const struct config *config, str
                 return error_wrap(err, "upstream.url");
         up->hub = hub.origin;
         up->background_max = MAX(config->upstream_max_connections * 3 / 4, 1U);
+        up->background_host_max = MAX(config->upstream_max_connections_per_host * 3 / 4, 1U);
         upstream_reload(up, config);
         if (!config->upstream_ca_file || !*config->upstream_ca_file)
                 return 0;
@@ -51,6 +57,11 @@ const struct origin *upstream_hub(const struct upstream *up)
 bool upstream_is_down(struct upstream *up)
 {
         return breaker_refuses(breaker_of(&up->breakers, &up->hub), loop_now(up->loop));
+}
+
+bool upstream_is_away(struct upstream *up)
+{
+        return breaker_of(&up->breakers, &up->hub)->state != BREAKER_CLOSED;
 }
 
 bool upstream_may_retry(struct upstream *up)

@@ -89,7 +89,7 @@ static struct transfer *transfer_new(struct upstream *up, const struct transfer_
         t->method = spec->method;
         t->ops = spec->ops;
         t->arg = spec->arg;
-        t->allow_private = up->allow_private;
+        t->allow_private = up->allow_private || spec->operators;
         t->deadline = (struct upstream_deadline){
                 .limits = up->limits,
                 .may_wait = !spec->foreground,
@@ -172,6 +172,18 @@ void transfer_upload_more(struct transfer *t)
                 return;
         list_remove(&t->resume_node);
         list_push_back(&t->up->resuming, &t->resume_node);
+        upstream_schedule_pump(t->up);
+}
+
+void transfer_set_foreground(struct transfer *t, bool foreground)
+{
+        if (t->foreground == foreground || t->cancelled || t->ending)
+                return;
+        t->foreground = foreground;
+        if (t->easy && foreground)
+                t->up->background--;
+        else if (t->easy)
+                t->up->background++;
         upstream_schedule_pump(t->up);
 }
 
