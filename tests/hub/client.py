@@ -266,11 +266,35 @@ class Hub:
         """Append lines to the log of a job; `end` is the stage in which it then ends, and its streams with it."""
         self.call("job_log", id=id, lines=lines, end=end)
 
+    def job_stage(self, id, stage, message=None):
+        """Let a job be in a stage; one that ends it ends its streams too."""
+        self.call("job_stage", id=id, stage=stage, message=message)
+
+    def forget_job(self, id):
+        """Let a job be gone."""
+        self.call("forget_job", id=id)
+
+    def endpoint_state(self, namespace, name, state):
+        """Let an endpoint be in a state."""
+        self.call("endpoint_state", namespace=namespace, name=name, state=state)
+
+    def space_stage(self, id, stage):
+        """Let a Space be in a stage."""
+        self.call("space_stage", id=id, stage=stage)
+
     def space_log(self, id, *lines, which="run", ended=None):
         """Append lines to a log ("run" or "build") of a Space; `ended=False` holds its streams open."""
         self.call("space_log", id=id, lines=lines, which=which, ended=ended)
 
     # Faults.
+
+    def scheduled_run(self, id):
+        """Let a scheduled job come due; return the id of the job that it starts, None if it is suspended."""
+        return self.call("scheduled_run", id=id)
+
+    def later(self, seconds, command, **arguments):
+        """Perform a control command by itself after so many seconds."""
+        self.call("later", seconds=seconds, name=command, arguments=arguments)
 
     def fault(self, **fault):
         """Add a fault (see the README) for the next match, the next `times`, or always (None); return its id."""
@@ -346,6 +370,10 @@ class Hub:
         """Wait until `count` requests match origin, method and path (regular expressions); `done` = answered."""
         if not self.call("wait_requests", count=count, timeout=timeout, **conditions):
             raise AssertionError(f"{count} requests with {conditions} did not come in {timeout} s")
+
+    def count(self, path=None, method=None, origin=None):
+        """Return how many requests came since the log was cleared; path and method are regular expressions."""
+        return self.call("count", origin=origin, method=method, path=path)
 
     def wait_idle(self, timeout=30):
         """Wait until no request is being answered."""

@@ -40,6 +40,7 @@ DEFAULT_QUIRKS = {
     "lfs_batch_xet": False,
     "s3_ttl": 900,
     "keep_alive": 30,
+    "slow_starts": False,
 }
 EXPOSED = (
     "X-Repo-Commit,X-Request-Id,X-Error-Code,X-Error-Message,X-Total-Count,ETag,Link,Accept-Ranges,Content-Range,"

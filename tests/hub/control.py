@@ -4,11 +4,20 @@ import base64
 import json
 import os
 import re
+import threading
 import traceback
 
 from . import routes_access, routes_jobs, spaces, state
 from .store import Token, iso, object_id
 from .wire import Response
+
+
+def matching(records, origin=None, method=None, path=None, done=False):
+    """Return how many requests match; `done` leaves out those that are being answered."""
+    return sum(
+        1 for r in records
+        if origin in (None, r.origin) and (method is None or re.fullmatch(method, r.request.method))
+        and (path is None or re.search(path, r.request.target)) and (r.end is not None or not done))
 
 
 class Control:
@@ -167,12 +176,43 @@ class Control:
         if end:
             routes_jobs.finish(row, end)
 
+    def do_job_stage(self, id, stage, message=None):
+        """Let a job be in a stage; one that ends it ends its streams."""
+        row = self.store.jobs[id]
+        if stage in routes_jobs.ENDED:
+            routes_jobs.finish(row, stage, message)
+        else:
+            row["doc"]["status"].update(stage=stage, message=message)
+
+    def do_forget_job(self, id):
+        """Let a job be gone."""
+        del self.store.jobs[id]
+
+    def do_endpoint_state(self, namespace, name, state):
+        """Let an endpoint be in a state."""
+        status = self.store.endpoints[(namespace, name)]["status"]
+        status.update(state=state, message=f"Endpoint is {state}")
+
+    def do_space_stage(self, id, stage):
+        """Let a Space be in a stage."""
+        spaces.state(self.store.get("spaces", id))["stage"] = stage
+
     def do_space_log(self, id, lines=(), which="run", ended=None):
         """Append lines to a log of a Space; `ended` says whether its streams end after the last line."""
         feed = spaces.state(self.store.get("spaces", id))[which]
         feed.add(*[spaces.line(text) for text in lines])
         if ended is not None:
             feed.end(ended)
+
+    def do_scheduled_run(self, id):
+        """Start the job of a scheduled job as its schedule does; return its id, or None if it is suspended."""
+        row = self.store.scheduled_jobs[id]
+        return None if row["doc"]["suspend"] else routes_jobs.run_scheduled(self.world, row)["id"]
+
+    def do_later(self, seconds, name, arguments):
+        """Perform another command after so many seconds."""
+        method = getattr(self, "do_" + name)
+        threading.Timer(seconds, lambda: method(**arguments)).start()
 
     def do_add_token(self, token, user, orgs=(), role="read", repos=None):
         """Add an access token; `repos` makes it fine-grained."""
@@ -266,13 +306,12 @@ class Control:
 
     def do_wait_requests(self, count=1, origin=None, method=None, path=None, done=False, timeout=30):
         """Wait until `count` requests match; return whether they came."""
-        def enough(records):
-            return sum(
-                1 for r in records
-                if origin in (None, r.origin) and (method is None or re.fullmatch(method, r.request.method))
-                and (path is None or re.search(path, r.request.target)) and (r.end is not None or not done)
-            ) >= count
-        return self.journal.wait(enough, timeout)
+        return self.journal.wait(lambda records: matching(records, origin, method, path, done) >= count, timeout)
+
+    def do_count(self, origin=None, method=None, path=None):
+        """Return how many requests match."""
+        with self.journal.condition:
+            return matching(self.journal.records, origin, method, path)
 
     def do_wait_idle(self, timeout=30):
         """Wait until no request is being answered; return whether that came."""

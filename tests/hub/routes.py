@@ -24,9 +24,9 @@ BELOW = {
 }
 
 
-def split_id(raw, reserved):
-    """Return (id segments, the rest): one segment if the second is a reserved word, otherwise two."""
-    count = 1 if len(raw) == 1 or raw[1] in reserved else 2
+def split_id(ctx, type, raw, reserved):
+    """Return (id segments, the rest): one segment if the second is a reserved word and no repository's name."""
+    count = 1 if len(raw) == 1 or raw[1] in reserved and not ctx.store.lookup(type, "/".join(raw[:2])) else 2
     return raw[:count], raw[count:]
 
 
@@ -42,7 +42,7 @@ def api(ctx, raw):
             return routes_misc.listing(ctx, head)
         if head == "spaces" and (fixed := routes_spaces.FIXED.get("/".join(rest))):
             return fixed(ctx)
-        raw_id, rest = split_id(rest, routes_repo.RESERVED)
+        raw_id, rest = split_id(ctx, head, rest, routes_repo.RESERVED)
         ctx.find_repo(head, raw_id)
         if not rest:
             return routes_repo.info(ctx, [])
@@ -102,7 +102,7 @@ def web(ctx, raw):
         return routes_papers.page_of(ctx, raw[1])
     if len(rest) < 2:
         raise HubError(404, "Sorry, we can't find the page you are looking for.")
-    raw_id, rest = split_id(rest, WEB_VERBS)
+    raw_id, rest = split_id(ctx, type, rest, WEB_VERBS)
     if len(rest) >= 3 and rest[0] == "resolve":
         return routes_files.resolve(ctx, type, raw_id, rest[1:])
     if len(rest) >= 3 and rest[0] == "raw":

@@ -32,6 +32,11 @@ def status(ctx, key, state):
     return out
 
 
+def reached(ctx, start):
+    """Return the state in which an endpoint is when it is next looked at; `start` says how it begins."""
+    return start if ctx.quirks["slow_starts"] else "running"
+
+
 def create(ctx, namespace, given):
     """Create an endpoint; the answer still shows it pending, and it runs when it is next looked at."""
     name = rights.text(given, "name", 32)
@@ -52,7 +57,7 @@ def create(ctx, namespace, given):
         "task": None, "revision": None, "image": {"huggingface": {}}, **without_secrets(model)})
     doc["model"]["revision"] = model.get("revision") or (repo.head().sha if repo.head() else None)
     doc["model"]["task"] = model.get("task") or "text-generation"
-    doc["status"] = status(ctx, key, "running")
+    doc["status"] = status(ctx, key, reached(ctx, "pending"))
     ctx.store.endpoints[key] = doc
     return {**doc, "status": status(ctx, key, "pending")}
 
@@ -91,8 +96,8 @@ def one(ctx, key, rest):
         if "model" in given:
             given["model"] = without_secrets(given["model"])
         merge(doc, {k: v for k, v in given.items() if k not in ("name", "status")})
-        doc["status"] = status(ctx, key, state)
         shown = "updating" if state == "running" else state
+        doc["status"] = status(ctx, key, shown if ctx.quirks["slow_starts"] else state)
         return ctx.json({**doc, "status": status(ctx, key, shown)}, status=202)
     if method == "POST" and rest in (["pause"], ["scale-to-zero"]):
         doc["status"] = status(ctx, key, "paused" if rest == ["pause"] else "scaledToZero")
@@ -100,7 +105,7 @@ def one(ctx, key, rest):
     if method == "POST" and rest == ["resume"]:
         if state == "running":
             raise HubError(400, "Bad Request: the endpoint is already running")
-        doc["status"] = status(ctx, key, "running")
+        doc["status"] = status(ctx, key, reached(ctx, "initializing"))
         return ctx.json({**doc, "status": status(ctx, key, "initializing")})
     raise HubError(404, "Not Found")
 

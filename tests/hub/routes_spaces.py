@@ -97,9 +97,10 @@ def restart(ctx, rest):
     """Start the Space again; the answer shows it building, and it runs when it is next looked at."""
     state, _ = posted(ctx)
     factory = ctx.flag("factory")
-    state["stage"] = "RUNNING"
+    shown = "BUILDING" if factory else "RUNNING_BUILDING"
+    state["stage"] = shown if ctx.quirks["slow_starts"] else "RUNNING"
     state["factory_restarts" if factory else "restarts"] += 1
-    return ctx.json(spaces.runtime(ctx.repo, stage="BUILDING" if factory else "RUNNING_BUILDING"))
+    return ctx.json(spaces.runtime(ctx.repo, stage=shown))
 
 
 def storage(ctx, rest):
