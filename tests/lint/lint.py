@@ -26,7 +26,7 @@ DOORS = {
     "curl/curl.h": {"daemon/upstream.c"},
     "uv.h": {"daemon/loop.c", "daemon/upstream.c"},
     "sqlite3.h": {"storage/index_impl.h"},
-    "jansson.h": {"proto/model.c"},
+    "jansson.h": {"proto/json.h"},
     "yaml.h": {"config/yaml_file.c"},
 }
 

@@ -5,6 +5,7 @@ import re
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -62,8 +63,11 @@ def merged(base, more):
 class Daemon:
     """One data directory and the process that serves it, which may be started more than once."""
 
-    def __init__(self, hub, directory, config=None, arguments=(), environment=None, data_dir=None):
-        """Write the configuration; `start` does the rest."""
+    def __init__(
+        self, hub, directory, config=None, arguments=(), environment=None, data_dir=None, program=None, prefix=()
+    ):
+        """Write the configuration; `start` does the rest.  `prefix` is a command that runs the program."""
+        self.program, self.prefix = program, list(prefix)
         self.hub, self.directory = hub, Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.data_dir = Path(data_dir) if data_dir else self.directory / "data"
@@ -107,7 +111,7 @@ class Daemon:
             "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
-        command = [binary(), "serve", "--config", str(self.config_file), *self.arguments]
+        command = [*self.prefix, self.program or binary(), "serve", "--config", str(self.config_file), *self.arguments]
         self.expect_death = False
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
@@ -136,6 +140,16 @@ class Daemon:
     def client(self):
         """Return a client without a token."""
         return Client(self.url)
+
+    @property
+    def admin_socket(self):
+        """Return the path of the admin socket."""
+        return Path(self.config.get("admin", {}).get("socket") or self.data_dir / "admin.sock")
+
+    @property
+    def admin(self):
+        """Return a client of the admin socket."""
+        return Client(f"unix:{self.admin_socket}")
 
     def as_user(self, token):
         """Return a client with a token."""
@@ -227,9 +241,11 @@ class Daemon:
             for name in names:
                 path = Path(where) / name
                 try:
-                    out[str(path.relative_to(self.data_dir))] = path.stat().st_size
+                    status = path.stat()
                 except FileNotFoundError:
-                    pass
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    out[str(path.relative_to(self.data_dir))] = status.st_size
         return out
 
     def blob_file(self, digest):
@@ -240,6 +256,20 @@ class Daemon:
                 if "partial" not in name and "staging" not in name and "tmp" not in name:
                     return self.data_dir / name
         return None
+
+    def command(self, *arguments, code=0, timeout=60):
+        """Run a command of the program against this daemon; return its output, of both kinds if it failed as expected."""
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.directory), "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            [binary(), *arguments, "--config", str(self.config_file)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=env,
+            timeout=timeout,
+        )
+        assert done.returncode == code, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout if code == 0 else done.stdout + done.stderr
 
     def finish(self, secrets):
         """Stop, look for secrets in everything it wrote, and remove its data."""

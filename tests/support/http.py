@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 import socket
+from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 TIMEOUT = 12  # a client of the Hub gives up after 10 s without a byte; nothing may take longer
@@ -44,13 +46,12 @@ class Stream:
 
     def __init__(self, origin, method, target, headers=(), body=None, timeout=TIMEOUT, receive_buffer=None):
         """Connect and send."""
-        host = urlsplit(origin).netloc
-        name, _, port = host.rpartition(":")
-        self.sock = socket.socket()
+        host = "admin" if origin.startswith("unix:") else urlsplit(origin).netloc
+        self.sock = socket.socket(socket.AF_UNIX if origin.startswith("unix:") else socket.AF_INET)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout)
-        self.sock.connect((name, int(port)))
+        self._connect(origin)
         self.method, self.buffer, self.taken = method, b"", 0
         lines = [f"{method} {target} HTTP/1.1"]
         given = {k.lower() for k, _ in headers}
@@ -61,6 +62,18 @@ class Stream:
             lines.append(f"Content-Length: {len(body)}")
         self.sock.sendall("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (body or b""))
         self.reply = None
+
+    def _connect(self, origin):
+        if not origin.startswith("unix:"):
+            name, _, port = urlsplit(origin).netloc.rpartition(":")
+            self.sock.connect((name, int(port)))
+            return
+        path = Path(origin.removeprefix("unix:"))
+        folder = os.open(path.parent, os.O_PATH)
+        try:
+            self.sock.connect(f"/proc/self/fd/{folder}/{path.name}")  # for paths of any length
+        finally:
+            os.close(folder)
 
     def head(self):
         """Read the head and return the Reply, whose body is still to come."""
@@ -162,7 +175,7 @@ class Client:
     """Asks one origin; a token goes along with every request."""
 
     def __init__(self, origin, token=None):
-        """Name the origin, such as http://127.0.0.1:8090."""
+        """Name the origin, such as http://127.0.0.1:8090 or unix:/run/hubcached/admin.sock."""
         self.origin, self.token = origin, token
 
     def stream(self, target, method="GET", token=None, body=None, headers=(), timeout=TIMEOUT, **more):

@@ -5,6 +5,7 @@
 
 #include "access.h"
 #include "base/compiler.h"
+#include "secret_file.h"
 
 /* ---- words, names, patterns ---- */
 
@@ -259,7 +260,7 @@ static const struct {
 
 static int make_files(void **state unused_arg)
 {
-        char big[ACCESS_TOKEN_BYTES_MAX + 1];
+        char big[SECRET_FILE_BYTES_MAX + 1];
 
         if (!mkdtemp(directory))
                 return -1;

@@ -26,7 +26,7 @@ static void check(const struct parse_case *c, struct slice text)
         scoped(buf_done) struct buf out = BUF_INIT(65536);
 
         buf_add_str(&out, "");
-        yaml_file_parse("f", text, on_entry, &out, &errors);
+        yaml_file_parse("f", text, NULL, on_entry, &out, &errors);
         assert_string_equal(out.ptr, c->entries);
         assert_int_equal(errors.n, c->error ? 1 : 0);
         if (c->error)
@@ -74,7 +74,7 @@ static void test_syntax_errors_end_the_reading(void **state unused_arg)
                 struct config_errors errors = CONFIG_ERRORS_INIT;
                 scoped(buf_done) struct buf out = BUF_INIT(65536);
 
-                yaml_file_parse("f", slice_str(texts[i]), on_entry, &out, &errors);
+                yaml_file_parse("f", slice_str(texts[i]), NULL, on_entry, &out, &errors);
                 if (errors.n != 1 || !strstr(errors.lines[0], "not valid YAML"))
                         fail_msg("case %zu: %s", i, errors.n ? errors.lines[0] : "accepted");
                 config_errors_done(&errors);
@@ -101,7 +101,7 @@ static void test_deep_and_long_input_is_refused(void **state unused_arg)
                 buf_add_str(&text, "]");
         for (int i = 0; i < 2000; i++)
                 buf_add_str(&text, "\n? [x]");
-        yaml_file_parse("f", buf_slice(&text), on_entry, &out, &errors);
+        yaml_file_parse("f", buf_slice(&text), NULL, on_entry, &out, &errors);
         assert_int_equal(errors.n, CONFIG_ERRORS_MAX);
         assert_true(errors.unlisted > 0);
         config_errors_done(&errors);

@@ -1,12 +1,13 @@
-/* daemon/cmd_*.c: what hubcached client and hubcached tokens do and say. */
+/* daemon/cmd_*.c: what the commands do and say. */
 #include "../unit.h"
-#include "support_http.h"
 
 #include <signal.h>
 #include <sys/stat.h>
 
 #include "access.h"
+#include "base/clock.h"
 #include "cmd.h"
+#include "cmd_tools.h"
 
 static char directory[] = "/tmp/test_cmd.XXXXXX";
 static char pools_path[64], clients_path[64], no_text[] = "";
@@ -58,8 +59,7 @@ static int run(const char *words, struct buf *ret_out, struct buf *ret_errors)
         assert_int_equal(command_line_parse(argc, argv, &line, &errors), 0);
         buf_reset(ret_out);
         buf_reset(ret_errors);
-        code = line.command == COMMAND_TOKENS ? cmd_tokens(&line, &config, ret_out, &errors)
-                                              : cmd_client(&line, &config, ret_out, &errors);
+        code = cmd_client(&line, &config, ret_out, &errors);
         assert_int_equal(code != 0, errors.fatal > 0);
         buf_add_str(ret_out, "");
         buf_add_str(ret_errors, "");
@@ -162,22 +162,12 @@ static void test_what_client_refuses(void **state unused_arg)
 
 /* ---- tokens ---- */
 
-static const char metrics[] =
-        "# HELP hubcached_pool_token_info 1.\n"
-        "hubcached_pool_token_info{pool=\"p\",label=\"bot-1\",role=\"write\"} 1\n"
-        "hubcached_pool_token_info{pool=\"other\",label=\"b\",role=\"read\"} 1\n"
-        "hubcached_pool_token_rejected{pool=\"p\",label=\"bot-1\"} 0\n"
-        "hubcached_pool_token_rejected{pool=\"other\",label=\"b\"} 1\n"
-        "hubcached_pool_token_rejections_total{pool=\"other\",label=\"b\"} 2\n"
-        "hubcached_pool_token_uses_total{pool=\"p\",label=\"bot-1\",kind=\"read\"} 10\n"
-        "hubcached_pool_token_uses_total{pool=\"p\",label=\"bot-1\",kind=\"write\"} 3\n"
-        "hubcached_pool_token_limited_total{pool=\"p\",label=\"bot-1\",bucket=\"api\"} 1\n"
-        "hubcached_pool_token_limited_total{pool=\"p\",label=\"bot-1\",bucket=\"pages\"} 1\n"
-        "hubcached_pool_token_budget_left{pool=\"p\",label=\"bot-1\",bucket=\"api\"} 499\n"
-        "hubcached_pool_token_budget_quota{pool=\"p\",label=\"bot-1\",bucket=\"api\"} 500\n"
-        "hubcached_pool_token_budget_reset_seconds{pool=\"p\",label=\"bot-1\",bucket=\"api\"} 213\n"
-        "hubcached_pool_clients 2\n"
-        "hubcached_build_info{version=\"0\"} 1\n";
+static const char tokens[] =
+        "[{\"label\": \"bot-1\", \"pool\": \"p\", \"role\": \"write\", \"rejected\": false, "
+        "\"reads\": 10, \"writes\": 3, \"rejections\": 0, \"limited\": 2, \"budgets\": "
+        "{\"api\": {\"left\": 499, \"quota\": 500, \"reset_seconds\": 213}}}, "
+        "{\"label\": \"b\", \"pool\": \"other\", \"role\": \"read\", \"rejected\": true, "
+        "\"reads\": 0, \"writes\": 0, \"rejections\": 2, \"limited\": 0, \"budgets\": {}}]";
 
 static const char table[] =
         "LABEL  POOL   ROLE   STATE     READS  WRITES  REJECTED  LIMITED  API                "
@@ -187,101 +177,66 @@ static const char table[] =
         "b      other  read   rejected  0      0       2         0        -                  -"
         "          -\n";
 
+static void check_tokens(const char *document, const char *expected)
+{
+        scoped(buf_done) struct buf out = BUF_INIT(1 << 20);
+        scoped(json_free) json_t *list = json_read(slice_str(document), NULL);
+
+        assert_true(cmd_tokens_format(list, &out));
+        assert_string_equal(out.ptr, expected);
+}
+
 static void test_the_table_of_tokens(void **state unused_arg)
 {
-        scoped(buf_done) struct buf out = BUF_INIT(1 << 20);
-
-        cmd_tokens_format(slice_str(metrics), false, &out);
-        assert_string_equal(out.ptr, table);
-        buf_reset(&out);
-        cmd_tokens_format(slice_str(metrics), true, &out);
-        assert_string_equal(
-                out.ptr,
-                "[{\"label\": \"bot-1\", \"pool\": \"p\", \"role\": \"write\", \"rejected\": "
-                "false, \"reads\": 10, \"writes\": 3, \"rejections\": 0, \"limited\": 2, "
-                "\"budgets\": "
-                "{\"api\": {\"left\": 499, \"quota\": 500, \"reset_seconds\": 213}}},\n"
-                " {\"label\": \"b\", \"pool\": \"other\", \"role\": \"read\", \"rejected\": true, "
-                "\"reads\": 0, \"writes\": 0, \"rejections\": 2, \"limited\": 0, \"budgets\": "
-                "{}}]\n");
-        buf_reset(&out);
-        cmd_tokens_format(SLICE("hubcached_connections 1\n"), false, &out);
-        assert_string_equal(out.ptr, "the daemon has no tokens of its own\n");
-        buf_reset(&out);
-        cmd_tokens_format(SLICE(""), true, &out);
-        assert_string_equal(out.ptr, "[]\n");
+        check_tokens(tokens, table);
+        check_tokens("[]", "the daemon has no tokens of its own\n");
+        check_tokens("{}", "the daemon has no tokens of its own\n");
+        check_tokens("[{\"label\": \"\\u001b[31m\\u009b1mx\", \"pool\": 7}]",
+                     "LABEL      POOL  ROLE  STATE   READS  WRITES  REJECTED  LIMITED  API  "
+                     "RESOLVERS  PAGES\n"
+                     "?[31m?1mx              in-use  0      0       0         0        -    -      "
+                     "    -\n");
 }
 
-/* Whoever answers on that port may say anything. */
-static void test_strange_metrics(void **state unused_arg)
-{
-        static const char *const lines[] = {
-                "hubcached_pool_token_",
-                "hubcached_pool_token_info{",
-                "hubcached_pool_token_info}{ 1",
-                "hubcached_pool_token_info{} 1",
-                "hubcached_pool_token_info{label=\"} 1",
-                "hubcached_pool_token_info{label=,pool=} 1",
-                "hubcached_pool_token_info{label=\"\x1b[31m\",pool=\"p\"} 1",
-                "hubcached_pool_token_info{label=\"a\",pool=\"../p\"} 1",
-                "hubcached_pool_token_info{label=\"a\",pool=\"p\"}",
-                "hubcached_pool_token_info{label=\"a\"} 1",
-        };
+/* ---- status ---- */
 
-        for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
-                scoped(buf_done) struct buf out = BUF_INIT(1 << 20);
-
-                cmd_tokens_format(slice_str(lines[i]), true, &out);
-                assert_string_equal(out.ptr, "[]\n");
-        }
-}
-
-static const char *answer;
-
-static void on_request(struct http_call *call)
-{
-        http_send(call, slice_str(answer));
-        call->close = true;
-}
-
-static void check_tokens(const char *says, int code, const char *out_has, const char *error_has)
+static void test_the_status(void **state unused_arg)
 {
         scoped(buf_done) struct buf out = BUF_INIT(1 << 20);
-        scoped(buf_done) struct buf errors = BUF_INIT(1 << 20);
+        json_t *status = json_pack(
+                "{s:s, s:i, s:i, s:s, s:s, s:s, s:{s:s, s:b}, s:{s:i, s:i, s:i, s:i}, "
+                "s:{s:s, s:i, s:i, s:i, s:i, s:i, s:b}}",
+                "version", "1.2", "pid", 7, "uptime_seconds", 3700, "listen", "127.0.0.1:1",
+                "tls_listen", "", "mode", "fallback", "upstream", "url", "https://hub", "down", 1,
+                "traffic", "connections", 1, "max_connections", 9, "requests", 2, "transfers", 3,
+                "store", "data_dir", "/d", "files", 4, "bytes", 2048, "staged_bytes", 1024,
+                "max_bytes", 0, "free_bytes", 4096, "writable", 0);
 
-        answer = says;
-        assert_int_equal(run("tokens", &out, &errors), code);
-        if (!strstr(out.ptr, out_has) || !strstr(errors.ptr, error_has))
-                fail_msg("%s%s", out.ptr, errors.ptr);
+        cmd_status_format(status, &out);
+        json_decref(status);
+        assert_string_equal(out.ptr,
+                            "hubcached  1.2, up for 1 h 1 m, process 7\n"
+                            "listens    127.0.0.1:1\n"
+                            "upstream   https://hub (mode fallback): it does not answer\n"
+                            "traffic    1 of 9 connections, 2 requests under way, 3 transfers\n"
+                            "stored     4 files, 2.0 KiB, and 1.0 KiB of unfinished ones\n"
+                            "room       4.0 KiB (the disk takes no new files) in /d\n");
+        buf_reset(&out);
+        cmd_status_format(NULL, &out); /* of another version, say */
+        assert_true(buf_ok(&out));
 }
 
-static void test_a_daemon_is_asked(void **state unused_arg)
-{
-        static struct http_server server;
-        scoped(buf_done) struct buf whole = BUF_INIT(1 << 20);
-        scoped(buf_done) struct buf part = BUF_INIT(1 << 20);
+/* ---- what they share ---- */
 
-        http_start(&server, on_request);
-        snprintf(config.listen.host, sizeof(config.listen.host), "127.0.0.1");
-        config.listen.port = server.port;
-        buf_add_fmt(&whole, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%s", metrics);
-        check_tokens(whole.ptr, 0, table, "");
-        assert_int_equal(http_count(&server, "GET /-/metrics"), 1);
-        snprintf(config.listen.host, sizeof(config.listen.host), "0.0.0.0");
-        check_tokens(whole.ptr, 0, table, "");
-        buf_add(&part, slice_cut(buf_slice(&whole), whole.len - 10));
-        check_tokens(part.ptr, 1, "", "does not give the metrics of hubcached");
-        check_tokens("HTTP/1.1 404 Not Found\r\n\r\n", 1, "", "does not give the metrics");
-        check_tokens("HTTP/1.1 200 OK\r\n\r\n<html>\n", 1, "", "does not give the metrics");
-        check_tokens("SSH-2.0\r\n", 1, "", "does not give the metrics");
-        check_tokens("", 1, "", "");
-        http_stop(&server);
-        check_tokens("", 1, "", "no daemon answers there: Connection refused");
-        config.listen.port = 0;
-        check_tokens("", 2, "", "port 0 does not say where the daemon is");
-        snprintf(config.listen.host, sizeof(config.listen.host), "no-such-host.invalid");
-        config.listen.port = 1;
-        check_tokens("", 1, "", "no daemon answers there: ");
+static void test_moments(void **state unused_arg)
+{
+        scoped(buf_done) struct buf out = BUF_INIT(1 << 20);
+        uint64_t now = (uint64_t)clock_wall_ms();
+
+        cmd_add_moment(&out, 0);
+        cmd_add_moment(&out, now - 3600500);
+        cmd_add_moment(&out, now + 90500);
+        assert_string_equal(out.ptr, "-1 h agoin 1 m 30 s");
 }
 
 static void test_json_text(void **state unused_arg)
@@ -298,8 +253,8 @@ int main(void)
                 cmocka_unit_test_teardown(test_a_client_from_beginning_to_end, remove_clients),
                 cmocka_unit_test_teardown(test_what_client_refuses, remove_clients),
                 cmocka_unit_test(test_the_table_of_tokens),
-                cmocka_unit_test(test_strange_metrics),
-                cmocka_unit_test(test_a_daemon_is_asked),
+                cmocka_unit_test(test_the_status),
+                cmocka_unit_test(test_moments),
                 cmocka_unit_test(test_json_text),
         };
 

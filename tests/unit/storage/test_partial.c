@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 enum { CHUNK = SUM_CHUNK };
 
@@ -252,6 +253,91 @@ static void test_rot_in_a_piece(void **state)
         store_close(&store);
 }
 
+/* A process that writes two pieces, one of them checkpointed, and dies. */
+static void die_writing(const char *dir, const struct digest *d, const char *bytes, size_t n)
+{
+        pid_t pid;
+        int status;
+
+        fflush(stdout);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+                struct store_options options = { .dir = dir, .max_open_blobs = 8 };
+                struct error err;
+                struct store *store;
+                struct partial *p;
+
+                if (store_open(&options, &store, &err) < 0 ||
+                    partial_open(store, d, n, &p, &err) < 0 || partial_note_writes(p, &err) < 0 ||
+                    partial_write(p, 0, bytes, CHUNK, &err) < 0 ||
+                    partial_checkpoint(p, &err) < 0 ||
+                    partial_write(p, CHUNK, bytes + CHUNK, CHUNK / 2, &err) < 0 ||
+                    partial_write(p, 3 * CHUNK - 7, bytes + 3 * CHUNK - 7, 2 * CHUNK, &err) < 0)
+                        _exit(1);
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* What was noted is here after a kill, twice in a row, and whatever is not right of it is not. */
+static void test_noted_writes(void **state)
+{
+        struct error err = { .kind = ERR_NONE };
+        size_t n = 5 * CHUNK + 5;
+        scoped(free_ptr) char *bytes = make_content(n, 11);
+        struct digest d = sha256_of(bytes, n);
+        struct partial *p = NULL;
+        struct blob *b = NULL;
+        struct store *store;
+
+        die_writing(*state, &d, bytes, n);
+        store = open_store(*state);
+        assert_ok(partial_open(store, &d, n, &p, &err));
+        assert_int_equal(partial_have_bytes(p), 3 * CHUNK + CHUNK / 2);
+        assert_true(partial_has(p, 0, CHUNK + CHUNK / 2));
+        assert_true(partial_has(p, 3 * CHUNK - 7, 5 * CHUNK - 7));
+        /* Closing makes a checkpoint of it. */
+        partial_close(&p);
+        store_close(&store);
+        assert_false(file_exists(PATH(*state, "staging/sha256-%s.log", DIGEST_STR(&d))));
+        flip_byte(STAGED_PATH(*state, &d), CHUNK + 9);
+        store = open_store(*state);
+        assert_ok(partial_open(store, &d, n, &p, &err));
+        assert_int_equal(partial_next_have(p, CHUNK), 3 * CHUNK - 7);
+        finish(p, bytes, n, &b);
+        check_blob_content(b, bytes, n);
+        partial_close(&p);
+        blob_unref(&b);
+        store_close(&store);
+}
+
+static void test_rot_in_a_noted_piece(void **state)
+{
+        struct error err = { .kind = ERR_NONE };
+        size_t n = 5 * CHUNK + 5;
+        scoped(free_ptr) char *bytes = make_content(n, 12);
+        struct digest d = sha256_of(bytes, n);
+        struct partial *p = NULL;
+        struct blob *b = NULL;
+        struct store *store;
+
+        die_writing(*state, &d, bytes, n);
+        flip_byte(STAGED_PATH(*state, &d), CHUNK + 9);
+        flip_byte(PATH(*state, "staging/sha256-%s.log", DIGEST_STR(&d)), 3 * 24 + 3);
+        store = open_store(*state);
+        assert_ok(partial_open(store, &d, n, &p, &err));
+        assert_true(partial_has(p, 0, CHUNK));
+        assert_int_equal(partial_have_until(p, CHUNK), CHUNK);
+        finish(p, bytes, n, &b);
+        check_blob_content(b, bytes, n);
+        assert_false(file_exists(PATH(*state, "staging/sha256-%s.log", DIGEST_STR(&d))));
+        partial_close(&p);
+        blob_unref(&b);
+        store_close(&store);
+}
+
 static void test_other_size_starts_again(void **state)
 {
         struct error err = { .kind = ERR_NONE };
@@ -422,6 +508,8 @@ int main(void)
                 in_directory(test_overlapping_writers),
                 in_directory(test_resume),
                 in_directory(test_rot_in_a_piece),
+                in_directory(test_noted_writes),
+                in_directory(test_rot_in_a_noted_piece),
                 in_directory(test_other_size_starts_again),
                 in_directory(test_wrong_content),
                 in_directory(test_rewritten_range),
