@@ -297,6 +297,30 @@ def test_sighup_with_a_bad_file_keeps_the_old_one(hub, daemon):
     daemon.wait_metric("reloads_total", 1)
 
 
+def test_sighup_with_a_bad_rule_keeps_the_old_ones(daemon):
+    """Rules of the workers and options are taken over together or not at all; secrets are not told."""
+    good = daemon.config_file.read_text()
+    secret = daemon.config_file.parent / "hook"
+    secret.write_text("two-words of-a-secret\n")
+    daemon.config_file.write_text(good + "webhooks:\n  ops:\n    url: http://hooks.example\n"
+                                  f"    secret_file: {secret}\nwatch:\n  acme: {{kinds: [jbos]}}\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_metric("reloads_refused_total", 1)
+    daemon.wait_log(r"watch\.acme\.kinds: got .*jbos")
+    daemon.wait_log(r"webhooks\.ops\.secret_file: .*holds more than one word")
+    assert "of-a-secret" not in daemon.log_text()
+    secret.write_text("one-word\n")
+    secret.chmod(0o600)
+    daemon.config_file.write_text(daemon.config_file.read_text().replace("jbos", "jobs"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_metric("reloads_total", 1)
+    # A pool that is not there would never do anything.
+    daemon.config_file.write_text(daemon.config_file.read_text().replace("[jobs]", "[jobs], pool: gone"))
+    daemon.signal(signal.SIGHUP)
+    daemon.wait_metric("reloads_refused_total", 2)
+    daemon.wait_log(r"watch\.acme\.pool: there is no pool")
+
+
 def test_reloads_under_load(hub, daemon):
     """A hundred reloads while clients read: not one failed answer."""
     hub.create_repo("models", "acme/m")
