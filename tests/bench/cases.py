@@ -8,7 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from servers import MIB, cpu_seconds, fetch, rss_anon, settle
+from ahead import Ahead
+from servers import MIB, PREFETCHES, ahead_name, cpu_seconds, fetch, rss_anon, settle
 from writes import Writes
 
 GIB = 1 << 30
@@ -30,10 +31,13 @@ class Sizes:
         self.olah_big = 64 * MIB if quick else 256 * MIB
         self.olah_herd = self.small
         self.slow_clients = 1000
+        # They must not be done before all rounds are.
+        self.ahead = 512 * MIB if quick else GIB
 
     def files(self):
         return {"big": self.big, "herd": self.herd, "olah-big": self.olah_big,
-                **{f"small-{i}": self.small for i in range(self.ttfb_rounds + 1)}}
+                **{f"small-{i}": self.small for i in range(self.ttfb_rounds + 1)},
+                **{ahead_name(i): self.ahead for i in range(PREFETCHES)}}
 
 
 class Bench:
@@ -42,6 +46,7 @@ class Bench:
         self.origin, self.nginx, self.hubcached, self.olah = origin, nginx, hubcached, olah
         self.results = {}
         self.writes = Writes(self)
+        self.ahead = Ahead(self)
 
     # ---- tools ----
 
@@ -344,7 +349,7 @@ class Bench:
         os.sync()
 
     CASES = ("hot-get", "hot-head", "hot-range", "hot-1", "hot-8", "slow", "first-byte", "cold", "herd",
-             "call", "upload", "upload-1g")
+             "call", "upload", "upload-1g", "ahead")
 
     def run(self, only):
         self.make_hot()
@@ -362,6 +367,7 @@ class Bench:
             "call": self.writes.small_calls,
             "upload": lambda: self.writes.large_upload("upload"),
             "upload-1g": lambda: self.writes.large_upload("upload-1g"),
+            "ahead": self.ahead.hits,
         }
         for name in self.CASES:
             if not only or name in only:

@@ -20,6 +20,10 @@ CASES = {
     "forwarded write": ("median", "ms", "us each", "direct"),
     "large upload": ("time", "s/GiB", "s/GiB", "direct"),
     "large upload at 1 Gbit/s": ("time", "s/GiB", "s/GiB", "direct"),
+    "GET metadata beside 4 prefetches": ("median", "us", "", "alone"),
+    "GET metadata beside 4 prefetches, p99": ("p99", "us", "", "alone"),
+    "16 KiB range beside 4 prefetches": ("median", "us", "", "alone"),
+    "16 KiB range beside 4 prefetches, p99": ("p99", "us", "", "alone"),
 }
 
 
@@ -85,7 +89,7 @@ def extras(good):
     """What else a round noted, in its median."""
     shown = {"p50_us": "p50 {} us", "p99_us": "p99 {} us", "upstream": "upstream {}x", "first_ms": "leader {} ms",
              "seconds": "all after {} s", "kernel_mib": "kernel {} MiB", "base_mib": "before {} MiB",
-             "put_s": "PUT {} s/GiB", "batch_ms": "batch {} ms", "commit_ms": "commit {} ms",
+             "put_s": "PUT {} s/GiB", "ahead_mib": "prefetches {} MiB/s", "batch_ms": "batch {} ms", "commit_ms": "commit {} ms",
              "rss_mib": "RssAnon {} MiB"}
     found = []
     for key, text in shown.items():
@@ -133,6 +137,8 @@ def goals(results):
         found.append((f"{case}: at most 1 ms after direct", late is not None and f"{late:.2f} ms",
                       late is not None and late <= 1))
     found.append(at_most("large upload at 1 Gbit/s", "direct", 1.05))
+    found.append(at_most("GET metadata beside 4 prefetches", "alone", 1.2))
+    found.append(at_most("16 KiB range beside 4 prefetches", "alone", 1.2))
     return found
 
 

@@ -18,12 +18,19 @@ from pathlib import Path
 OLAH = "olah==0.5.4"
 NGINX_WORKERS = os.cpu_count() or 1
 MIB = 1 << 20
+GIGABIT = 125_000_000  # bytes per second
+PREFETCHES = 4  # share such a line
 
 
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def ahead_name(number):
+    """The file, and repository, that one of the prefetches fetches."""
+    return f"ahead-{number}"
 
 
 def cpu_seconds(pids):
@@ -261,6 +268,20 @@ class Origin(Nginx):
       return 302 http://127.0.0.1:{self.cdn}/blob/{name}; }}
 """
 
+    def fetched_ahead(self, name, file):
+        """What a prefetch asks about a repository besides, and its file no faster than a part of the line."""
+        commit, api = commit_of(name), f"/api/models/bench/{name}"
+        tree = [{"type": "file", "path": "model.bin", "size": file["size"], "oid": commit,
+                 "lfs": {"oid": file["sha256"], "size": file["size"], "pointerSize": 134}}]
+        refs = {"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": commit}], "converts": [],
+                "tags": []}
+        history = [{"id": commit, "title": "first", "message": "", "date": "2024-01-01T00:00:00.000Z", "authors": []}]
+        answers = {f"{api}/revision/main": self.info(name), f"{api}/revision/HEAD": self.info(name), f"{api}/refs": json.dumps(refs),
+                   f"{api}/tree/{commit}": json.dumps(tree), f"{api}/commits/{commit}": json.dumps(history)}
+        return "".join(f"""
+    location = {path} {{ default_type application/json; add_header X-Repo-Commit {commit}; return 200 '{a}'; }}
+""" for path, a in answers.items())
+
     def writable(self, name, storage, file):
         """The answers of one storage's repository: what a client hears that uploads a file and commits it."""
         batch = {"transfer": "basic", "hash_algo": "sha256", "objects": [
@@ -287,6 +308,8 @@ class Origin(Nginx):
         files = dict(self.data.files)
         places = "".join(self.places(n, f) for n, f in files.items())
         places += self.places("info", {"size": 2048, "sha256": "0" * 64})
+        ahead = [ahead_name(i) for i in range(PREFETCHES)]
+        places += "".join(self.fetched_ahead(name, files[name]) for name in ahead)
         answers = self.calls()
         for name, storage in self.storages.items():
             answers |= self.writable(name, storage, files["big"])
@@ -306,6 +329,7 @@ class Origin(Nginx):
   server {{ listen 127.0.0.1:{self.cdn} backlog=4096;
     access_log sent.log sent;
     location /blob/ {{ alias {self.data.folder}/; }}
+    location /blob/ahead- {{ alias {self.data.folder}/ahead-; limit_rate {GIGABIT // PREFETCHES}; }}
   }}
 """))
 
